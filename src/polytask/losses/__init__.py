@@ -1,0 +1,1 @@
+"""Losses: functions of one row, and the one reduction over observed rows."""

@@ -1,0 +1,90 @@
+"""What every way of sharing is: one representation in, one per task out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polytask.errors import PolytaskError, message
+
+
+class Shared(NamedTuple):
+    """What a sharing gives for n rows.
+
+    Args:
+        outputs: One representation per task, in the order of the sharing's `tasks` (an expand where it is one).
+        junction: The activations where the tasks part (trunk output; expert outputs), or () where there is no such place.
+        gates: How much of each expert each task takes (rows sum to 1), or None where nothing is gated.
+    """
+
+    outputs: Float[Tensor, "k n h"]
+    junction: tuple[Tensor, ...] = ()
+    gates: Float[Tensor, "k n e"] | None = None
+
+
+class Sharing(nn.Module, ABC):
+    """Base of the family. Built alike: `Architecture(in_features, tasks, *, ...)`; exchangeable by name.
+
+    A parameter that belongs to one task lives in a `PerTask` container; all others are shared.
+
+    Args:
+        in_features: Width d of the representation that comes in.
+        tasks: Names of the k tasks.
+
+    Raises:
+        PolytaskError: If `tasks` is empty or holds a name twice.
+    """
+
+    num_inputs: int = 1
+    """How many independent encoders feed it: 1, or k where tasks share nothing (then `x` is `i n d`)."""
+
+    out_features: int
+    """Width h of each task's representation; every architecture sets it."""
+
+    def __init__(self, in_features: int, tasks: Sequence[str]) -> None:
+        super().__init__()
+        if not tasks or len(set(tasks)) != len(tasks):
+            raise PolytaskError(message("A sharing needs task names, each once.", received=list(tasks)))
+        self.in_features = in_features
+        self.tasks = tuple(tasks)
+
+    @abstractmethod
+    def forward(self, x: Float[Tensor, "*i n d"]) -> Shared:
+        """Gives one representation per task."""
+
+
+class PerTask(nn.ModuleDict):
+    """One module per task. What lies in it is private to that task: skipped with it, trained at its rate.
+
+    Example:
+        >>> towers = PerTask({"click": nn.Linear(3, 2), "buy": nn.Linear(3, 2)})
+        >>> towers.of("buy").out_features
+        2
+    """
+
+    _PREFIX = "task_"  # keeps a task called "keys" or "train" from hiding a method of nn.ModuleDict
+
+    def __init__(self, modules: dict[str, nn.Module]) -> None:
+        super().__init__({self._PREFIX + name: module for name, module in modules.items()})
+
+    def of(self, task: str) -> nn.Module:
+        """The module of one task."""
+        return self[self._PREFIX + task]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the tasks, in order."""
+        return tuple(key.removeprefix(self._PREFIX) for key in self)
+
+
+def private_parameters(module: nn.Module, task: str) -> list[nn.Parameter]:
+    """Parameters that belong to `task` alone: everything below a `PerTask` container at that task, each once."""
+    found = (
+        parameter
+        for container in module.modules()
+        if isinstance(container, PerTask) and task in container.names
+        for parameter in container.of(task).parameters()
+    )
+    return list(dict.fromkeys(found))

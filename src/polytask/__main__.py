@@ -1,0 +1,5 @@
+"""Runs the command: `python -m polytask`."""
+
+from polytask.cli import main
+
+main()

@@ -1,1 +1,78 @@
-""""""
+"""Metrics: numpy in, a float out. A value that is not defined is a NaN that tells its reason."""
+
+from polytask.metrics._accuracy import accuracy
+from polytask.metrics._auc import auc
+from polytask.metrics._average_precision import average_precision
+from polytask.metrics._base import Metric, Undefined
+from polytask.metrics._brier import brier
+from polytask.metrics._calibration_error import calibration_error
+from polytask.metrics._calibration_ratio import calibration_ratio
+from polytask.metrics._delta_m import delta_m, relative_gain
+from polytask.metrics._grouped_auc import grouped_auc
+from polytask.metrics._interval_coverage import interval_coverage
+from polytask.metrics._level_error import level_error
+from polytask.metrics._log_loss import log_loss
+from polytask.metrics._macro_f1 import macro_f1
+from polytask.metrics._mae import mae
+from polytask.metrics._multiclass_log_loss import multiclass_log_loss
+from polytask.metrics._normalised_entropy import normalised_entropy
+from polytask.metrics._pinball_loss import pinball_loss
+from polytask.metrics._poisson_deviance import poisson_deviance
+from polytask.metrics._quadratic_kappa import quadratic_kappa
+from polytask.metrics._r2 import r2
+from polytask.metrics._ranked_probability_score import ranked_probability_score
+from polytask.metrics._rmse import rmse
+from polytask.metrics._spearman import spearman
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric(accuracy, ("multiclass", "ordinal"), greater_is_better=True),
+    "auc": Metric(auc, ("binary",), greater_is_better=True),
+    "average_precision": Metric(average_precision, ("binary",), greater_is_better=True),
+    "brier": Metric(brier, ("binary",), greater_is_better=False),
+    "calibration_error": Metric(calibration_error, ("binary",), greater_is_better=False),
+    "calibration_ratio": Metric(calibration_ratio, ("binary", "count"), greater_is_better=None),
+    "grouped_auc": Metric(grouped_auc, ("binary",), greater_is_better=True, grouped=True),
+    "interval_coverage": Metric(interval_coverage, ("quantile",), greater_is_better=None, from_task=("levels",)),
+    "level_error": Metric(level_error, ("ordinal",), greater_is_better=False),
+    "log_loss": Metric(log_loss, ("binary",), greater_is_better=False),
+    "macro_f1": Metric(macro_f1, ("multiclass", "ordinal"), greater_is_better=True),
+    "mae": Metric(mae, ("regression", "count"), greater_is_better=False),
+    "multiclass_log_loss": Metric(multiclass_log_loss, ("multiclass", "ordinal"), greater_is_better=False),
+    "normalised_entropy": Metric(normalised_entropy, ("binary",), greater_is_better=False),
+    "pinball_loss": Metric(pinball_loss, ("quantile",), greater_is_better=False, from_task=("levels",)),
+    "poisson_deviance": Metric(poisson_deviance, ("count",), greater_is_better=False),
+    "quadratic_kappa": Metric(quadratic_kappa, ("ordinal",), greater_is_better=True),
+    "r2": Metric(r2, ("regression", "count"), greater_is_better=True),
+    "ranked_probability_score": Metric(ranked_probability_score, ("ordinal",), greater_is_better=False),
+    "rmse": Metric(rmse, ("regression", "count"), greater_is_better=False),
+    "spearman": Metric(spearman, ("regression", "count"), greater_is_better=True),
+}
+
+__all__ = [
+    "METRICS",
+    "Metric",
+    "Undefined",
+    "accuracy",
+    "auc",
+    "average_precision",
+    "brier",
+    "calibration_error",
+    "calibration_ratio",
+    "delta_m",
+    "grouped_auc",
+    "interval_coverage",
+    "level_error",
+    "log_loss",
+    "macro_f1",
+    "mae",
+    "multiclass_log_loss",
+    "normalised_entropy",
+    "pinball_loss",
+    "poisson_deviance",
+    "quadratic_kappa",
+    "r2",
+    "ranked_probability_score",
+    "relative_gain",
+    "rmse",
+    "spearman",
+]

@@ -12,7 +12,7 @@ def pinball(output: Float[Tensor, "n q"], label: Float[Tensor, " n"], levels: Se
 
     For intervals and medians, also under far outliers. Its gradient does not shrink near the optimum: let the rate decay.
 
-    Source: Koenker & Bassett, Regression Quantiles (Econometrica 1978), eq. 3.
+    Source: Koenker & Bassett, Regression Quantiles (Econometrica 1978).
 
     Args:
         output: Estimate of each quantile, in the label's units.

@@ -13,7 +13,7 @@ def auc(
 
     Exact, in one sort. It does not see calibration: use `log_loss` or `calibration_error` beside it.
 
-    Source: Fawcett, An introduction to ROC analysis (Pattern Recognition Letters 2006), algorithm 3.
+    Source: Fawcett, An introduction to ROC analysis (Pattern Recognition Letters 2006), section 7.
 
     Args:
         label: 0 or 1.
@@ -25,7 +25,7 @@ def auc(
         0.75
     """
     weight = weights_of(label, weight)
-    order = np.argsort(prediction, kind="stable")
+    order = np.argsort(prediction)
     prediction = prediction[order]
     positive = (weight * label)[order]
     negative = (weight * (1 - label))[order]

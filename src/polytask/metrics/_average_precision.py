@@ -26,6 +26,6 @@ def average_precision(
     """
     from sklearn.metrics import average_precision_score  # noqa: PLC0415 - a second to import
 
-    if not label.any():
+    if not (label if weight is None else label * weight).any():
         return Undefined("no positive label occurs")
     return float(average_precision_score(label, prediction, sample_weight=weight))

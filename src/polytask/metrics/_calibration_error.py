@@ -32,7 +32,7 @@ def calibration_error(
     total = float(weight.sum())
     if total <= 0:
         return Undefined(NO_ROW)
-    order = np.argsort(prediction, kind="stable")
+    order = np.argsort(prediction)
     weight, label, prediction = weight[order], label[order], prediction[order].astype(np.float64)
     starts = np.flatnonzero(np.r_[True, prediction[1:] != prediction[:-1]])
     mass = np.add.reduceat(weight, starts)

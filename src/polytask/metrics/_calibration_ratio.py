@@ -13,7 +13,7 @@ def calibration_ratio(
 
     What a bidding or budgeting system watches. Errors that cancel are not seen: use `calibration_error` beside it.
 
-    Source: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook (ADKDD 2014), section 3 (calibration).
+    Source: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook (ADKDD 2014), section 2 (calibration).
 
     Args:
         label: 0 or 1, or a count.

@@ -15,7 +15,7 @@ def delta_m(values: Values, baseline: Values, *, greater_is_better: Mapping[str,
     task, then the tasks. This is the sign of Nash-MTL, FAMO and most tables since; Maninis et al. and LibMTL print its negative:
     `relative_gain`.
 
-    It depends on where a metric has its zero: AUC .995 to .996 counts 0.1%, the same as an error 20%. Report the values beside it.
+    It depends on where a metric has its zero: AUC .995 to .996 counts 0.1%, as an error it is 20%. Report values beside it.
 
     Source: Navon et al., Multi-Task Learning as a Bargaining Game (ICML 2022), section 5.
     Differs: the baseline's absolute value divides, so that a metric below 0 (R2) keeps its direction.
@@ -29,8 +29,8 @@ def delta_m(values: Values, baseline: Values, *, greater_is_better: Mapping[str,
         ConfigError: If a task or metric of one side is missing on the other, or a metric has no direction.
 
     Example:
-        >>> delta_m({"click": {"auc": 0.66}}, {"click": {"auc": 0.6}}, greater_is_better={"auc": True})
-        -10.0
+        >>> delta_m({"click": {"auc": 0.75}}, {"click": {"auc": 0.5}}, greater_is_better={"auc": True})
+        -50.0
     """
     _check(values, baseline, greater_is_better)
     if not values:
@@ -44,13 +44,13 @@ def delta_m(values: Values, baseline: Values, *, greater_is_better: Mapping[str,
                 return Undefined(f"the baseline's {name} of task {task!r} is 0")
             changes.append((-1 if greater_is_better[name] else 1) * (value - base) / abs(base))
         per_task.append(sum(changes) / len(changes))
-    return round(100 * sum(per_task) / len(per_task), 10)
+    return 100 * sum(per_task) / len(per_task)
 
 
 def relative_gain(values: Values, baseline: Values, *, greater_is_better: Mapping[str, bool]) -> float:
     """Mean relative *gain* over single-task models, in percent: above 0 is better. It is `-delta_m`.
 
-    Source: Maninis, Radosavovic & Kokkinos, Attentive Single-Tasking of Multiple Tasks (CVPR 2019), eq. 2.
+    Source: Maninis, Radosavovic & Kokkinos, Attentive Single-Tasking of Multiple Tasks (CVPR 2019).
 
     Args:
         values: Metrics by task of the model that is judged.
@@ -61,8 +61,8 @@ def relative_gain(values: Values, baseline: Values, *, greater_is_better: Mappin
         ConfigError: As `delta_m`.
 
     Example:
-        >>> relative_gain({"click": {"auc": 0.66}}, {"click": {"auc": 0.6}}, greater_is_better={"auc": True})
-        10.0
+        >>> relative_gain({"click": {"auc": 0.75}}, {"click": {"auc": 0.5}}, greater_is_better={"auc": True})
+        50.0
     """
     value = delta_m(values, baseline, greater_is_better=greater_is_better)
     return value if isinstance(value, Undefined) else -value

@@ -15,10 +15,10 @@ def grouped_auc(
 ) -> float:
     """Mean over groups (users, queries) of the AUC inside each, weighted by the rows of the group.
 
-    What a ranking engineer wants where only the order inside a user's list matters. Groups with one class have no AUC and are left
-    out, with their weight.
+    What a ranking engineer wants where only the order inside a user's list matters. Groups with one class have no AUC
+    and are left out, with their weight.
 
-    Source: Zhu et al., Optimized Cost per Click in Taobao Display Advertising (KDD 2017), section 4 (GAUC).
+    Source: Zhu et al., Optimized Cost per Click in Taobao Display Advertising (KDD 2017), there called GAUC.
 
     Args:
         label: 0 or 1.

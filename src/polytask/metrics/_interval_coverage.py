@@ -34,4 +34,5 @@ def interval_coverage(
     if len(levels) < 2:
         return Undefined("an interval needs two levels")
     inside = (label >= prediction[:, 0]) & (label <= prediction[:, -1])
-    return mean(inside.astype(np.float64), weight) - (levels[-1] - levels[0])
+    share = mean(inside.astype(np.float64), weight)
+    return share if isinstance(share, Undefined) else share - (levels[-1] - levels[0])

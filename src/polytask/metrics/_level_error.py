@@ -26,4 +26,4 @@ def level_error(
 def median_level(prediction: Float[np.ndarray, "n c"]) -> Int[np.ndarray, " n"]:
     """First level at or below which lies half of the probability."""
     below = np.cumsum(prediction.astype(np.float64), axis=1)
-    return (below < below[:, -1:] / 2).sum(axis=1)
+    return np.asarray((below < below[:, -1:] / 2).sum(axis=1))

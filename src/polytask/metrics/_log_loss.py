@@ -11,7 +11,8 @@ def log_loss(
 ) -> float:
     """Mean negative log-likelihood of 0/1 labels under the predicted probabilities, in nats.
 
-    Sees ranking and calibration both. Probabilities are kept one rounding step of their type away from 0 and 1, as scikit-learn does.
+    Sees ranking and calibration both. Probabilities are kept one rounding step of their type away from 0 and 1, as in
+    scikit-learn.
 
     Source: Gneiting & Raftery, Strictly Proper Scoring Rules (JASA 2007), section 3 (logarithmic score).
 

@@ -1,5 +1,7 @@
 """Log loss in units of what the base rate alone would give."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 
@@ -14,7 +16,7 @@ def normalised_entropy(
 
     Comparable between tasks of different base rates, where log loss is not.
 
-    Source: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook (ADKDD 2014), eq. 3.
+    Source: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook (ADKDD 2014), section 2.
 
     Args:
         label: 0 or 1.
@@ -28,4 +30,5 @@ def normalised_entropy(
     rate = mean(label, weight)
     if not 0 < rate < 1:
         return Undefined("only one class occurs")
-    return log_loss(label, prediction, weight) / -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate)).item()
+    entropy = -(rate * math.log(rate) + (1 - rate) * math.log1p(-rate))
+    return log_loss(label, prediction, weight) / entropy

@@ -17,7 +17,7 @@ def pinball_loss(
 ) -> float:
     """Mean pinball loss over rows and levels, in the label's units; for the median alone it is half the mean absolute error.
 
-    Source: Koenker & Bassett, Regression Quantiles (Econometrica 1978), eq. 3.
+    Source: Koenker & Bassett, Regression Quantiles (Econometrica 1978).
 
     Args:
         label: Label on its own scale.

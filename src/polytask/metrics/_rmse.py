@@ -1,9 +1,11 @@
 """Root of the mean squared error."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 
-from polytask.metrics._base import mean
+from polytask.metrics._base import Undefined, mean
 
 
 def rmse(
@@ -20,4 +22,5 @@ def rmse(
         >>> rmse(np.array([0.0, 0.0]), np.array([3.0, -3.0]))
         3.0
     """
-    return mean(np.square(prediction.astype(np.float64) - label), weight) ** 0.5
+    squared = mean(np.square(prediction.astype(np.float64) - label), weight)
+    return squared if isinstance(squared, Undefined) else math.sqrt(squared)

@@ -1,0 +1,107 @@
+"""Predictions over a whole loader, and what each task's metrics say of them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from polytask import metrics
+from polytask.batch import Batch, Labels
+from polytask.model import MultiTaskModel
+from polytask.precision import precision_context
+from polytask.tasks import Task
+
+_ROWS_A_COPY = 65_536
+"""Rows that wait on the device before they are copied to the host together: a copy waits for all work before it."""
+
+
+def evaluate(
+    model: MultiTaskModel,
+    loader: Iterable[Batch],
+    tasks: Sequence[Task] | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    precision: str = "float32",
+) -> dict[str, dict[str, float]]:
+    """Metrics of each task on its own sample space: the rows where it has a label.
+
+    A task without any label in the loader has no entry. Kept on the host meanwhile are, for each task, 4 bytes a labelled row
+    for the label, the prediction (times its width) and the weight.
+
+    Args:
+        model: The model; it is evaluated in evaluation mode and left in the mode it was in.
+        loader: Batches with labels.
+        tasks: Which tasks; those that are served where None.
+        device: Where the model is.
+        precision: Arithmetic of the forward pass.
+    """
+    tasks = [task for task in model.tasks if not task.auxiliary] if tasks is None else tasks
+    found: dict[str, list[_Judged]] = {task.name: [] for task in tasks}
+    for batch, predictions in _predicted(model, loader, tasks, device=device, precision=precision):
+        for name, prediction in predictions.items():
+            if name in batch.labels and batch.labels[name].count:
+                found[name].append(_observed(batch.labels[name], prediction))
+    results: dict[str, dict[str, float]] = {}
+    for task in tasks:
+        parts = found.pop(task.name)
+        if parts:
+            label, prediction, weight = (
+                None if None in column else np.concatenate(column) for column in zip(*parts, strict=True)
+            )
+            results[task.name] = metrics.evaluate(task, label, prediction, weight)
+    return results
+
+
+def predict_batches(
+    model: MultiTaskModel, loader: Iterable[Batch], *, device: torch.device | str = "cpu", precision: str = "float32"
+) -> Iterator[dict[str, Float[np.ndarray, "n ..."]]]:
+    """Predictions of the served tasks on their labels' own scale, batch by batch, in the order of the loader."""
+    served = [task for task in model.tasks if not task.auxiliary]
+    for _, predictions in _predicted(model, loader, served, device=device, precision=precision):
+        yield predictions
+
+
+class _Judged(NamedTuple):
+    label: Float[np.ndarray, " n"]
+    prediction: Float[np.ndarray, "n ..."]
+    weight: Float[np.ndarray, " n"] | None
+
+
+def _observed(labels: Labels, prediction: Float[np.ndarray, "n ..."]) -> _Judged:
+    rows = labels.observed.cpu().numpy()
+    weight = None if labels.weight is None else labels.weight.cpu().numpy()[rows]
+    return _Judged(labels.value.cpu().numpy()[rows], prediction[rows], weight)
+
+
+def _predicted(
+    model: MultiTaskModel, loader: Iterable[Batch], tasks: Sequence[Task], *, device: torch.device | str, precision: str
+) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
+    was_training = model.training
+    model.eval()
+    waiting: list[tuple[Batch, dict[str, Tensor]]] = []
+    num_waiting = 0
+    most = 0 if torch.device(device).type == "cpu" else _ROWS_A_COPY
+    try:
+        for batch in loader:
+            with torch.inference_mode(), precision_context(precision, device):
+                outputs = model(Batch(batch.features, {}).to(device).features).by_task
+                waiting.append((batch, {task.name: task.predict(outputs[task.name].float()).float() for task in tasks}))
+            num_waiting += batch.num_rows
+            if num_waiting >= most:
+                yield from _copied(waiting)
+                waiting, num_waiting = [], 0
+        yield from _copied(waiting)
+    finally:
+        model.train(was_training)
+
+
+def _copied(waiting: Sequence[tuple[Batch, dict[str, Tensor]]]) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
+    if not waiting:
+        return
+    sizes = [batch.num_rows for batch, _ in waiting]
+    columns = {name: torch.cat([found[name] for _, found in waiting]).cpu().split(sizes) for name in waiting[0][1]}
+    for index, (batch, _) in enumerate(waiting):
+        yield batch, {name: column[index].numpy() for name, column in columns.items()}

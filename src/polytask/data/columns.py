@@ -37,6 +37,15 @@ class RaggedColumn(NamedTuple):
         values += np.arange(len(values))
         return RaggedColumn(self.ids.take(values), offsets, None if self.weights is None else self.weights.take(values))
 
+    @classmethod
+    def joined(cls, parts: Sequence["RaggedColumn"]) -> "RaggedColumn":
+        """The rows of several columns, one after the other."""
+        lengths = np.concatenate([np.diff(offsets) for _, offsets, _ in parts])
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        weights = [weight for _, _, weight in parts if weight is not None]
+        return cls(np.concatenate([ids for ids, _, _ in parts]), offsets, np.concatenate(weights) if weights else None)
+
 
 class Columns(NamedTuple):
     """n encoded rows.
@@ -127,18 +136,10 @@ def concatenate(parts: Sequence[Columns]) -> Columns:
     return Columns(
         np.concatenate([part.categorical for part in parts]),
         np.concatenate([part.numeric for part in parts]),
-        {name: _concatenate_ragged([part.ragged[name] for part in parts]) for name in first.ragged},
+        {name: RaggedColumn.joined([part.ragged[name] for part in parts]) for name in first.ragged},
         {name: np.concatenate([part.labels[name] for part in parts]) for name in first.labels},
         None if first.weight is None else np.concatenate([part.weight for part in parts if part.weight is not None]),
     )
-
-
-def _concatenate_ragged(parts: Sequence[RaggedColumn]) -> RaggedColumn:
-    lengths = np.concatenate([np.diff(offsets) for _, offsets, _ in parts])
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    weights = [weight for _, _, weight in parts if weight is not None]
-    return RaggedColumn(np.concatenate([ids for ids, _, _ in parts]), offsets, np.concatenate(weights) if weights else None)
 
 
 def _sample_spaces(

@@ -1,0 +1,82 @@
+"""A task's metrics on the rows it exists on, and the columns of its predictions."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+
+from polytask.errors import ConfigError, message, nearest
+from polytask.metrics import METRICS, Metric, Undefined
+from polytask.tasks._base import Task
+
+
+def evaluate(
+    task: Task,
+    label: Float[np.ndarray, " n"],
+    prediction: Float[np.ndarray, "n ..."],
+    weight: Float[np.ndarray, " n"] | None = None,
+    *,
+    groups: Shaped[np.ndarray, " n"] | None = None,
+) -> dict[str, float]:
+    """The task's metrics, by name, on observed rows; on the label's own scale.
+
+    A metric that is not defined (one class only, no row, a prediction that is not a number) is `Undefined`: a NaN with a reason.
+
+    Args:
+        task: Task with its metrics.
+        label: Encoded labels (`Task.encode`); NaN where missing or outside the sample space.
+        prediction: What `Task.predict` gave.
+        weight: Weight of each row; rows of weight 0 do not count.
+        groups: Group (user, query) of each row, for metrics inside groups.
+
+    Raises:
+        ConfigError: If the task names an unknown metric.
+
+    Example:
+        >>> from polytask.tasks import Regression
+        >>> nan = float("nan")
+        >>> evaluate(Regression("y", metrics=("mae",)), np.array([1.0, nan]), np.array([3.0, 0.0]))
+        {'mae': 2.0}
+    """
+    metrics = {name: _known(name) for name in task.metrics}
+    rows = _rows(label, weight)
+    if not rows.any():
+        return dict.fromkeys(metrics, Undefined("no observed row"))
+    if not rows.all():
+        label, prediction = label[rows], prediction[rows]
+        weight, groups = (None if values is None else values[rows] for values in (weight, groups))
+    if np.isnan(prediction).any():
+        return dict.fromkeys(metrics, Undefined("a prediction is not a number"))
+    own = task.decode(label)
+    return {
+        name: Undefined("no groups were given")
+        if metric.grouped and groups is None
+        else metric.function(own, prediction, weight, **_options(metric, task, groups))
+        for name, metric in metrics.items()
+    }
+
+
+def prediction_columns(task: Task) -> tuple[str, ...]:
+    """Names of the columns in which a task's predictions are written.
+
+    Example:
+        >>> from polytask.tasks import Binary, Quantile
+        >>> prediction_columns(Binary("click")), prediction_columns(Quantile("minutes", levels=(0.1, 0.975)))
+        (('click',), ('minutes_q10', 'minutes_q97.5'))
+    """
+    return tuple(f"{task.name}_{outcome}" for outcome in task.outcomes) or (task.name,)
+
+
+def _known(name: str) -> Metric:
+    if name not in METRICS:
+        raise ConfigError(message("Unknown metric.", received=repr(name), way_out=nearest(name, METRICS)))
+    return METRICS[name]
+
+
+def _rows(label: Float[np.ndarray, " n"], weight: Float[np.ndarray, " n"] | None) -> Bool[np.ndarray, " n"]:
+    observed: np.ndarray = ~np.isnan(label)
+    return observed if weight is None else observed & (weight > 0)
+
+
+def _options(metric: Metric, task: Task, groups: Shaped[np.ndarray, " n"] | None) -> dict[str, Any]:
+    return {name: getattr(task, name) for name in metric.from_task} | ({"groups": groups} if metric.grouped else {})

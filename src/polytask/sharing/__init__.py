@@ -1,7 +1,36 @@
 """Ways of sharing: one representation in, one per task out."""
 
 from polytask.sharing._base import PerTask, Shared, Sharing, private_parameters
+from polytask.sharing._gate_statistics import GateStatistics, gate_statistics
+from polytask.sharing._mlps import ACTIVATIONS, MLPs, side_by_side
+from polytask.sharing._mmoe import MMoE
+from polytask.sharing._omoe import OMoE
+from polytask.sharing._ple import PLE
+from polytask.sharing._shared_bottom import SharedBottom
+from polytask.sharing._single_task import SingleTask
 
-SHARINGS: dict[str, type[Sharing]] = {}
+SHARINGS: dict[str, type[Sharing]] = {
+    "single_task": SingleTask,
+    "shared_bottom": SharedBottom,
+    "omoe": OMoE,
+    "mmoe": MMoE,
+    "ple": PLE,
+}
 
-__all__ = ["SHARINGS", "PerTask", "Shared", "Sharing", "private_parameters"]
+__all__ = [
+    "ACTIVATIONS",
+    "PLE",
+    "SHARINGS",
+    "GateStatistics",
+    "MLPs",
+    "MMoE",
+    "OMoE",
+    "PerTask",
+    "Shared",
+    "SharedBottom",
+    "Sharing",
+    "SingleTask",
+    "gate_statistics",
+    "private_parameters",
+    "side_by_side",
+]

@@ -1,8 +1,8 @@
 """What every way of sharing is: one representation in, one per task out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, final
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,7 +15,9 @@ class Shared(NamedTuple):
 
     Args:
         outputs: One representation per task, in the order of the sharing's `tasks` (an expand where it is one).
-        junction: The activations where the tasks part (trunk output; expert outputs), or () where there is no such place.
+        junction: The activations where the tasks part, or () where tasks share nothing: a complete cut. Whatever a loss sends
+            back to something shared passes through exactly one of them, and none of them feeds another; so the gradients of
+            all tasks at the junction, sent on, are the gradients of all that is shared.
         gates: How much of each expert each task takes (rows sum to 1), or None where nothing is gated.
     """
 
@@ -55,8 +57,13 @@ class Sharing(nn.Module, ABC):
         """Gives one representation per task."""
 
 
+@final
 class PerTask(nn.ModuleDict):
     """One module per task. What lies in it is private to that task: skipped with it, trained at its rate.
+
+    Args:
+        modules: Module of each task.
+        private: False where other tasks' losses reach the modules too (lower levels of a PLE): then they count as shared.
 
     Example:
         >>> towers = PerTask({"click": nn.Linear(3, 2), "buy": nn.Linear(3, 2)})
@@ -66,8 +73,9 @@ class PerTask(nn.ModuleDict):
 
     _PREFIX = "task_"  # keeps a task called "keys" or "train" from hiding a method of nn.ModuleDict
 
-    def __init__(self, modules: dict[str, nn.Module]) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module], *, private: bool = True) -> None:
         super().__init__({self._PREFIX + name: module for name, module in modules.items()})
+        self.private = private
 
     def of(self, task: str) -> nn.Module:
         """The module of one task."""
@@ -80,11 +88,11 @@ class PerTask(nn.ModuleDict):
 
 
 def private_parameters(module: nn.Module, task: str) -> list[nn.Parameter]:
-    """Parameters that belong to `task` alone: everything below a `PerTask` container at that task, each once."""
+    """Parameters that belong to `task` alone: everything below a private `PerTask` at that task, each once."""
     found = (
         parameter
         for container in module.modules()
-        if isinstance(container, PerTask) and task in container.names
+        if isinstance(container, PerTask) and container.private and task in container.names
         for parameter in container.of(task).parameters()
     )
     return list(dict.fromkeys(found))

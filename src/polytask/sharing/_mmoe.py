@@ -1,0 +1,94 @@
+"""A mixture of experts with a gate for each task."""
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polytask.errors import ConfigError, message
+from polytask.sharing._base import PerTask, Shared, Sharing
+from polytask.sharing._gates import check_drop, gate_network, gate_weights, mix
+from polytask.sharing._mlps import MLPs, side_by_side
+
+
+@final
+class MMoE(Sharing):
+    """Multi-gate mixture of experts: shared experts, and for each task a gate that weighs them row by row.
+
+    `z_k = Σ_i g_k(x)_i f_i(x)`, `g_k(x) = softmax(W_k x)`.
+
+    Prefer it where it is not known how related the tasks are: it costs little more than a `SharedBottom` of the same size, runs end
+    at more even losses, and the gates show who shares what. Not for a handful of labels (more to fit), nor where one task
+    drowns another: then experts of their own (`PLE`) protect the weaker one. Gates can polarise, each task keeping to one
+    expert: watch `gate_statistics`, cure with `expert_dropout`.
+
+    Cost: e MLPs, k linear gates and one batched product; hardly grows with k.
+
+    Source: Ma et al., KDD 2018, equations 6 and 7. Trunk and expert dropout: Zhao et al., RecSys 2019. Stacking: ML-MMoE, a
+    baseline of Tang et al., RecSys 2020, whose paper draws but does not define it.
+
+    Differs: stacked as follows: each expert of a level reads a mixture of the level below by a gate of its own; all gates read
+    the trunk's output. Gates have no bias, as printed; public code adds one.
+
+    Args:
+        in_features: Width d of the representation that comes in.
+        tasks: Names of the k tasks.
+        num_experts: Number e of experts in each level.
+        hidden: Width of each layer of an expert.
+        gate_hidden: Widths of hidden layers before the gate's softmax.
+        num_layers: Levels of experts, one on the other.
+        expert_dropout: Probability of leaving an expert out of a row's mixture in training.
+        trunk: Widths of shared layers before experts and gates.
+        activation: Name in `ACTIVATIONS`.
+        dropout: Share of trunk and expert units dropped after each layer in training.
+
+    Raises:
+        ConfigError: If a size, `activation`, `dropout` or `expert_dropout` is not valid.
+
+    Example:
+        >>> MMoE(5, ["click", "buy"], num_experts=3, hidden=(16,))(torch.zeros(4, 5)).outputs.shape
+        torch.Size([2, 4, 16])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        tasks: Sequence[str],
+        *,
+        num_experts: int = 8,
+        hidden: Sequence[int] = (128,),
+        gate_hidden: Sequence[int] = (),
+        num_layers: int = 1,
+        expert_dropout: float = 0.0,
+        trunk: Sequence[int] = (),
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(in_features, tasks)
+        self.expert_dropout = check_drop(expert_dropout)
+        if num_layers < 1:
+            raise ConfigError(message("An MMoE has at least one level of experts.", received=f"num_layers={num_layers}"))
+        self.trunk = MLPs(1, in_features, trunk, activation=activation, dropout=dropout) if trunk else None
+        width = trunk[-1] if trunk else in_features
+        inputs = [width, *(tuple(hidden)[-1:] * (num_layers - 1))]
+        self.levels = nn.ModuleList(MLPs(num_experts, size, hidden, activation=activation, dropout=dropout) for size in inputs)
+        self.level_gates = nn.ModuleList(
+            MLPs(num_experts, width, (*gate_hidden, num_experts), activation=activation, linear_last=True, last_bias=False)
+            for _ in range(1, num_layers)
+        )
+        self.gates = PerTask({task: gate_network(width, num_experts, gate_hidden, activation) for task in self.tasks})
+        self.out_features = self.levels[-1].out_features
+
+    def forward(self, x: Float[Tensor, "n d"]) -> Shared:
+        """Gives each task its mixture of the last level's experts."""
+        x = x if self.trunk is None else self.trunk(x).squeeze(0)
+        drop = self.expert_dropout if self.training else 0.0
+        experts = self.levels[0](x)
+        for gate, level in zip(self.level_gates, self.levels[1:], strict=True):
+            experts = level(mix(gate_weights(gate(x), drop), experts))
+        gate_input = x.view_as(x)  # its own place in the graph: what tasks send back through their gates, without the experts
+        logits = torch.cat(side_by_side(self.gates.values(), gate_input))
+        gates = gate_weights(logits, drop)
+        return Shared(mix(gates, experts), (experts, gate_input), gates)

@@ -1,0 +1,78 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from polytask.batch import Features, Ragged
+from polytask.encoders import ENCODERS, NUMERIC_EMBEDDINGS, Tabular
+from polytask.errors import ConfigError
+
+CATEGORICAL = (SimpleNamespace(name="city", size=7), SimpleNamespace(name="device", size=3))
+NUMERIC = (
+    SimpleNamespace(name="age", edges=(-1.0, 0.0, 2.0)),
+    SimpleNamespace(name="gains", edges=()),
+    SimpleNamespace(name="hours", edges=(0.0, 1.0)),
+)
+MULTI_VALUED = (SimpleNamespace(name="genres", size=5, pooling="mean"),)
+
+
+def fields(categorical=CATEGORICAL, numeric=NUMERIC, multi_valued=MULTI_VALUED):
+    return SimpleNamespace(categorical=categorical, numeric=numeric, multi_valued=multi_valued)
+
+
+def features(n=4):
+    generator = torch.Generator().manual_seed(0)
+    numeric = torch.randn(n, 3, generator=generator)
+    numeric[1, 0] = float("nan")
+    categorical = torch.randint(0, 3, (n, 2), generator=generator, dtype=torch.int32)
+    bags = Ragged(torch.arange(n, dtype=torch.int32) % 5, torch.arange(n + 1))
+    return Features(categorical, numeric, {"genres": bags})
+
+
+@pytest.mark.parametrize("numeric", sorted(NUMERIC_EMBEDDINGS))
+def test_all_columns_stand_side_by_side(numeric):
+    encoder = Tabular(fields(), embedding_dim=4, numeric_dim=2, numeric=numeric)
+    out = encoder(features())
+    assert out.shape == (4, encoder.out_features) == (4, 3 * 4 + 3 * 2)
+    assert out.is_contiguous()
+    x = features()
+    assert torch.equal(out[:, :12], encoder.table(x.categorical, [x.ragged["genres"]]))
+    for field in range(3):
+        assert torch.equal(out[:, 12 + 2 * field : 14 + 2 * field], encoder.numeric(x.numeric)[field])
+
+
+@pytest.mark.parametrize(
+    ("kept", "width"),
+    [({"numeric": ()}, 12), ({"categorical": (), "multi_valued": ()}, 6), ({"categorical": (), "numeric": ()}, 4)],
+)
+def test_a_table_may_lack_a_kind_of_column(kept, width):
+    encoder = Tabular(fields(**kept), embedding_dim=4, numeric_dim=2)
+    x = features()
+    x = x._replace(categorical=x.categorical[:, : len(kept.get("categorical", CATEGORICAL))])
+    assert encoder(x).shape == (4, width) == (4, encoder.out_features)
+
+
+def test_dropout_is_for_training():
+    encoder = Tabular(fields(), dropout=0.5)
+    assert (encoder(features()) == 0).float().mean() > 0.4
+    assert (encoder.eval()(features()) == 0).float().mean() < 0.1
+
+
+def test_mistakes_have_a_way_out():
+    with pytest.raises(ConfigError, match="Did you mean 'piecewise'"):
+        Tabular(fields(), numeric="piecewize")
+    with pytest.raises(ConfigError, match="at least one feature"):
+        Tabular(fields((), (), ()))
+
+
+def test_it_is_the_default():
+    assert ENCODERS["tabular"] is Tabular
+
+
+def test_low_precision_keeps_the_table_in_float32():
+    encoder = Tabular(fields(), embedding_dim=4)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = encoder(features()).square().sum()
+    loss.backward()
+    assert encoder.table.weight.grad.dtype == torch.float32
+    assert encoder.numeric.weight.grad.dtype == torch.float32

@@ -4,10 +4,11 @@ import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from polytask.batch import Batch
 from polytask.data.columns import Columns, concatenate
@@ -26,31 +27,43 @@ _MAX_BLOCK = 4096
 _MIN_BLOCKS = 1024
 
 
+class Buffer(NamedTuple):
+    """What is shuffled together: pieces of the table (start and stop of each), and the permutation of their rows."""
+
+    pieces: Int[np.ndarray, "p 2"]
+    within: Int[np.ndarray, " b"]
+
+    @property
+    def rows(self) -> Int[np.ndarray, " b"]:
+        """Row numbers in the order in which they come."""
+        numbers: np.ndarray = np.concatenate([np.arange(start, stop) for start, stop in self.pieces.tolist()])
+        return numbers[self.within]
+
+
 @final
 @dataclass(frozen=True)
 class Order:
     """The order of an epoch: blocks of neighbouring rows in random order, and their rows permuted inside a buffer.
 
     It is a function of the seed, the epoch and the rank, and of nothing that happened before; position p of an epoch is found
-    without going through the p positions before it. (The random numbers are NumPy's `PCG64` and `Generator.permutation`.)
+    without going through the p positions before it. (The random numbers are those of NumPy's `PCG64`, `Generator.shuffle` and
+    `Generator.permutation`.)
 
     Args:
         num_rows: Number of rows n of the table.
-        buffer: Positions that are shuffled together.
-        shuffle: Whether rows are shuffled at all.
+        size: Positions of a buffer.
         seed: Chooses the order, with the epoch.
         rank: Which of the equal parts of an epoch this is.
         world: Number of parts; n modulo world rows of every epoch (other ones each time) are in none.
 
     Example:
-        >>> order = Order(num_rows=5, buffer=4)
-        >>> sorted(int(row) for pieces, within in order.buffers(epoch=0) for row in order.rows(pieces)[within])
+        >>> order = Order(num_rows=5, size=4)
+        >>> sorted(row for buffer in order.buffers(epoch=0) for row in buffer.rows.tolist())
         [0, 1, 2, 3, 4]
     """
 
     num_rows: int
-    buffer: int
-    shuffle: bool = True
+    size: int
     seed: int = 0
     rank: int = 0
     world: int = 1
@@ -63,35 +76,26 @@ class Order:
     @property
     def block(self) -> int:
         """Rows of a block."""
-        return max(1, min(_MAX_BLOCK, self.buffer // _BLOCKS, math.ceil(self.num_rows / _MIN_BLOCKS)))
+        return max(1, min(_MAX_BLOCK, self.size // _BLOCKS, math.ceil(self.num_rows / _MIN_BLOCKS)))
 
-    def buffers(self, epoch: int, first: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Pieces of the table that fill each buffer, from buffer `first` on, and the permutation of its rows."""
+    def buffers(self, epoch: int, first: int = 0) -> Iterator[Buffer]:
+        """The buffers of an epoch, from number `first` on."""
         blocks = np.arange(math.ceil(self.num_rows / self.block))
-        if self.shuffle:
-            self._random(epoch, 0).shuffle(blocks)
+        self._random(epoch, 0).shuffle(blocks)
         lengths = np.minimum(self.block, self.num_rows - blocks * self.block)
         ends = np.cumsum(lengths)
-        for number in range(first, math.ceil(self.length / self.buffer)):
-            start = self.rank * self.length + number * self.buffer
-            stop = min(start + self.buffer, (self.rank + 1) * self.length)
-            first_block, last_block = np.searchsorted(ends, [start, stop - 1], side="right").tolist()
-            chosen = slice(first_block, last_block + 1)
-            starts = blocks[chosen] * self.block
-            stops = starts + lengths[chosen]
+        for number in range(first, math.ceil(self.length / self.size)):
+            start = self.rank * self.length + number * self.size
+            stop = min(start + self.size, (self.rank + 1) * self.length)
+            low, high = np.searchsorted(ends, [start, stop - 1], side="right").tolist()
+            starts = blocks[low : high + 1] * self.block
+            stops = starts + lengths[low : high + 1]
             # The blocks at both ends may belong to two buffers or ranks.
-            starts[0] += start - (ends[chosen][0] - lengths[chosen][0])
-            stops[-1] -= ends[chosen][-1] - stop
-            sorted_ = np.argsort(starts)
-            within = (
-                self._random(epoch, 1, self.rank, number).permutation(stop - start) if self.shuffle else np.arange(stop - start)
-            )
-            yield np.stack([starts[sorted_], stops[sorted_]], axis=1), within
-
-    @staticmethod
-    def rows(pieces: np.ndarray) -> np.ndarray:
-        """Row numbers of some pieces, one piece after the other."""
-        return np.concatenate([np.arange(start, stop) for start, stop in pieces.tolist()])
+            starts[0] += start - (ends[low] - lengths[low])
+            stops[-1] -= ends[high] - stop
+            # Read in the order of the table; the permutation makes it random.
+            pieces = np.stack([starts, stops], axis=1)[np.argsort(starts)]
+            yield Buffer(pieces, self._random(epoch, 1, self.rank, number).permutation(stop - start))
 
     def _random(self, *key: int) -> np.random.Generator:
         return np.random.Generator(np.random.PCG64([self.seed, *key]))
@@ -157,8 +161,8 @@ class Loader:
             raise ConfigError(message(f"A loader's rank is below its world of {world}.", received=rank))
         self.batch_size, self.drop_last, self.prefetch = batch_size, drop_last, prefetch
         buffer = max(1, min(BUFFER_ROWS, BUFFER_BYTES // max(rows.layout.row_bytes, 1)))
-        order = Order(len(rows), buffer, shuffle, seed, rank, world)
-        self._reader = _Reader(rows, tuple(tasks), order, batch_size, torch.cuda.is_available())
+        order = Order(len(rows), buffer, seed, rank, world)
+        self._reader = _Reader(rows, tuple(tasks), order, batch_size, shuffle)
         self._epoch = self._row = 0
         self._running: Prefetched[Batch] | Generator[Batch, None, None] | None = None
 
@@ -222,13 +226,14 @@ class _Reader:
     tasks: tuple[Task, ...]
     order: Order
     batch_size: int
-    pin: bool
+    shuffle: bool
 
     def batches(self, epoch: int, row: int, stop: int) -> Generator[Batch, None, None]:
         """Batches of positions `row` to `stop` of an epoch."""
-        columns = self._shuffled(epoch, row, stop) if self.order.shuffle else self._in_order(row, stop)
+        columns = self._shuffled(epoch, row, stop) if self.shuffle else self._in_order(row, stop)
+        pin = torch.cuda.is_available()
         for part in columns:
-            yield part.to_batch(self.tasks, pin=self.pin)
+            yield part.to_batch(self.tasks, pin=pin)
 
     def _in_order(self, row: int, stop: int) -> Iterator[Columns]:
         before = self.order.rank * self.order.length
@@ -239,7 +244,7 @@ class _Reader:
         scratch, parts, missing = Scratch(), list[Columns](), min(self.batch_size, stop - row)
         if missing <= 0:
             return
-        first, skipped = divmod(row, self.order.buffer)
+        first, skipped = divmod(row, self.order.size)
         for pieces, within in self.order.buffers(epoch, first):
             buffer, at, skipped = self.rows.load(pieces, scratch), skipped, 0
             while at < len(within) and missing:

@@ -148,11 +148,6 @@ class Packed(NamedTuple):
         arrays = {name: array.take(index, axis=0) for name, array in self.arrays.items()}
         return Packed(self.layout, len(index), arrays, {name: column.take(index) for name, column in self.lists.items()})
 
-    def slice(self, start: int, stop: int) -> "Packed":
-        """Neighbouring rows; shares memory."""
-        arrays = {name: array[start:stop] for name, array in self.arrays.items()}
-        return Packed(self.layout, stop - start, arrays, {name: _slice(part, start, stop) for name, part in self.lists.items()})
-
     def unpack(self) -> Columns:
         """The rows as the rest of the system reads them: ids widened to int32. Shares memory where nothing is widened."""
         arrays, layout, empty = self.arrays, self.layout, np.zeros((self.num_rows, 0), np.float32)
@@ -184,9 +179,3 @@ def _narrow(column: RaggedColumn, dtype: str) -> RaggedColumn:
     return RaggedColumn(
         ids.astype(dtype), offsets.astype(np.int64, copy=False), None if weights is None else weights.astype(np.float32)
     )
-
-
-def _slice(column: RaggedColumn, start: int, stop: int) -> RaggedColumn:
-    first, last = int(column.offsets[start]), int(column.offsets[stop])
-    weights = None if column.weights is None else column.weights[first:last]
-    return RaggedColumn(column.ids[first:last], column.offsets[start : stop + 1] - first, weights)

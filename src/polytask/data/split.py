@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, UInt8
 
 from polytask.data.formats import Table
+from polytask.data.hashing import hash_integers, hash_text
 from polytask.errors import ConfigError, DataError, message, nearest
 
 # More distinct values than this are no classes to keep in proportion, but a number or an id.
@@ -181,10 +182,13 @@ def _dealer(array: np.ndarray) -> Callable[[int], np.ndarray]:
 
 def _by_group(table: Table, cuts: np.ndarray, seed: int, column: str | None) -> np.ndarray:
     bounds = np.array([min(int(cut * 2.0**64), 2**64 - 1) for cut in cuts], np.uint64)
+    salt = np.uint64(_hash(b"", seed))
     parts = [np.zeros(0, np.uint8)]
-    for values, codes in _coded(table, str(column)):
-        hashes = np.array([_hash(value, seed) for value in values], np.uint64)
-        parts.append(np.searchsorted(bounds, hashes, side="right").astype(np.uint8).take(codes))
+    for batch in table.batches([str(column)]):
+        # The text, so that a user id is in one part whether a file holds it as a number or as text. A missing one is no text.
+        texts = batch.column(0).cast(pa.large_string()).fill_null("\0")
+        hashes = hash_integers(pa.array((hash_text(texts) ^ salt).view(np.int64)))
+        parts.append(np.searchsorted(bounds, hashes, side="right").astype(np.uint8))
     return np.concatenate(parts)
 
 
@@ -194,7 +198,6 @@ def _coded(table: Table, column: str) -> Iterator[tuple[list[bytes], np.ndarray]
         coded = batch.column(0)
         if not isinstance(coded, pa.DictionaryArray):
             coded = pc.dictionary_encode(coded)
-        # The text, so that a user id is in one part whether a file holds it as a number or as text. A missing one is no text.
         texts = coded.dictionary.cast(pa.string()).to_pylist()
         codes = coded.indices.cast(pa.int64()).fill_null(len(texts))
         values = [b"\0" if text is None else text.encode() for text in [*texts, None]]

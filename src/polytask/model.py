@@ -1,16 +1,23 @@
 """Encoder, sharing, heads: one model for all tasks."""
 
+import inspect
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from polytask.batch import Features, Labels
+from polytask.encoders import ENCODERS, FittedColumns
+from polytask.errors import ConfigError, message, nearest
 from polytask.heads import Heads
-from polytask.sharing import Sharing
+from polytask.sharing import SHARINGS, PerTask, Sharing, private_parameters
 from polytask.tasks import Task
+
+Method = str | Mapping[str, Any]
+"""Name of a method, or its options with the name among them: `{"name": "mmoe", "num_experts": 4}`."""
 
 
 class Outputs(NamedTuple):
@@ -27,20 +34,57 @@ class Outputs(NamedTuple):
     gates: Float[Tensor, "k n e"] | None = None
 
 
+@final
 class MultiTaskModel(nn.Module):
     """`outputs = heads(sharing(encoder(features)))`.
 
     Args:
-        encoders: One encoder, or as many as the sharing asks for (`sharing.num_inputs`); each maps `Features` to `n d`.
+        encoders: One encoder, or as many as the sharing asks for (`sharing.num_inputs`); each maps `Features` to `n d`. Where
+            there is one a task, it belongs to its task like all that is in a `PerTask`.
         sharing: One representation in, one per task out.
         heads: From representations to outputs; it holds the tasks.
+
+    Raises:
+        ConfigError: If the parts do not fit each other: number of encoders, a width, the tasks or their order.
     """
 
     def __init__(self, encoders: Sequence[nn.Module], sharing: Sharing, heads: Heads) -> None:
         super().__init__()
-        self.encoders = nn.ModuleList(encoders)
+        _check_fit(encoders, sharing, heads)
+        apart = sharing.num_inputs > 1
+        self.encoders = PerTask(dict(zip(sharing.tasks, encoders, strict=True))) if apart else nn.ModuleList(encoders)
         self.sharing = sharing
         self.heads = heads
+
+    @classmethod
+    def build(
+        cls,
+        preprocessing: FittedColumns,
+        tasks: Sequence[Task],
+        *,
+        encoder: Method = "tabular",
+        sharing: Method = "mmoe",
+        heads: Mapping[str, Any] | None = None,
+    ) -> "MultiTaskModel":
+        """A model from names and options.
+
+        Args:
+            preprocessing: Fitted columns of the table.
+            tasks: The tasks; fitted ones start their heads at the mean of their labels.
+            encoder: Name in `ENCODERS`, or that name as "name" among its options.
+            sharing: Name in `SHARINGS`, or that name as "name" among its options.
+            heads: Options of `Heads`.
+
+        Raises:
+            ConfigError: If a name or an option is unknown, or its value is not valid.
+        """
+        encoder_class, encoder_options = _method(encoder, ENCODERS, "encoder")
+        sharing_class, sharing_options = _method(sharing, SHARINGS, "sharing")
+        first = encoder_class(preprocessing, **encoder_options)
+        shared = sharing_class(first.out_features, [task.name for task in tasks], **sharing_options)
+        more = [encoder_class(preprocessing, **encoder_options) for _ in range(shared.num_inputs - 1)]
+        options = _known_options(Heads, heads or {}, "heads")
+        return cls([first, *more], shared, Heads(shared.out_features, tasks, **options))
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -49,7 +93,8 @@ class MultiTaskModel(nn.Module):
 
     def forward(self, features: Features) -> Outputs:
         """Gives every task's output on every row."""
-        inputs = [encoder(features) for encoder in self.encoders]
+        encoders = self.encoders.values() if isinstance(self.encoders, PerTask) else self.encoders
+        inputs = [encoder(features) for encoder in encoders]
         shared = self.sharing(inputs[0] if self.sharing.num_inputs == 1 else torch.stack(inputs))
         return Outputs(self.heads(shared.outputs), shared.junction, shared.gates)
 
@@ -62,3 +107,81 @@ class MultiTaskModel(nn.Module):
         """Predictions of the served tasks on their labels' own scale."""
         outputs = self(features).by_task
         return {task.name: task.predict(outputs[task.name]) for task in self.tasks if not task.auxiliary}
+
+
+class Part(NamedTuple):
+    """What one part of a model weighs.
+
+    Args:
+        name: "encoder", "sharing", "heads" or "model".
+        parameters: Number of parameters.
+        flops: Floating-point operations a row of the forward pass, in matrix products.
+        private: Number of parameters that belong to each task alone.
+    """
+
+    name: str
+    parameters: int
+    flops: int
+    private: dict[str, int]
+
+
+def describe_model(model: MultiTaskModel, features: Features) -> list[Part]:
+    """Parameters, operations a row and private share of each part, and of the whole in the last line.
+
+    Args:
+        model: The model; its mode is put back.
+        features: Some rows; products are counted while they pass through.
+    """
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(features)
+    model.train(was_training)
+    flops = {place.removeprefix("MultiTaskModel."): sum(counts.values()) for place, counts in counter.get_flop_counts().items()}
+    encoders = sum(count for place, count in flops.items() if place.startswith("encoders.") and place.count(".") == 1)
+    found: list[tuple[str, nn.Module, int]] = [
+        ("encoder", model.encoders, encoders),
+        ("sharing", model.sharing, flops.get("sharing", 0)),
+    ]
+    found += [("heads", model.heads, flops.get("heads", 0)), ("model", model, flops.get("Global", 0))]
+    return [_part(name, module, count // features.num_rows, model) for name, module, count in found]
+
+
+def _part(name: str, module: nn.Module, flops: int, model: MultiTaskModel) -> Part:
+    # `model.encoders` may itself be the `PerTask`; asking the whole model keeps one rule for what is private.
+    inside = {id(parameter) for parameter in module.parameters()}
+    private = {
+        task.name: sum(parameter.numel() for parameter in private_parameters(model, task.name) if id(parameter) in inside)
+        for task in model.tasks
+    }
+    return Part(name, sum(parameter.numel() for parameter in module.parameters()), flops, private)
+
+
+def _method(method: Method, registry: Mapping[str, type], kind: str) -> tuple[type, dict[str, Any]]:
+    options = {"name": method} if isinstance(method, str) else dict(method)
+    name = str(options.pop("name", ""))
+    if name not in registry:
+        raise ConfigError(message(f"Unknown {kind}.", received=repr(name), way_out=nearest(name, registry)))
+    return registry[name], _known_options(registry[name], options, f"{kind} {name!r}")
+
+
+def _known_options(kind: type, options: Mapping[str, Any], what: str) -> dict[str, Any]:
+    parameters = inspect.signature(kind).parameters.values()
+    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            raise ConfigError(message(f"Unknown option of {what}.", received=repr(option), way_out=nearest(option, known)))
+    return dict(options)
+
+
+def _check_fit(encoders: Sequence[nn.Module], sharing: Sharing, heads: Heads) -> None:
+    names = tuple(task.name for task in heads.tasks)
+    if names != sharing.tasks:
+        raise ConfigError(message(f"Heads need the sharing's tasks in its order, {sharing.tasks}.", received=names))
+    if len(encoders) != sharing.num_inputs:
+        expected = f"{type(sharing).__name__} needs {sharing.num_inputs} encoder(s)."
+        raise ConfigError(message(expected, received=len(encoders), way_out="`MultiTaskModel.build` makes as many as it needs."))
+    for encoder in encoders:
+        width = getattr(encoder, "out_features", sharing.in_features)
+        if width != sharing.in_features:
+            raise ConfigError(message(f"The sharing reads representations of width {sharing.in_features}.", received=width))

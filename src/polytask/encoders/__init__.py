@@ -1,6 +1,6 @@
 """Encoders: encoded columns in, one representation a row out."""
 
-from polytask.encoders._base import Encoder
+from polytask.encoders._base import Encoder, FittedColumns
 from polytask.encoders._embedding import EmbeddingTable
 from polytask.encoders._linear import RobustLinear
 from polytask.encoders._lookup import touched_rows
@@ -18,6 +18,7 @@ __all__ = [
     "NUMERIC_EMBEDDINGS",
     "EmbeddingTable",
     "Encoder",
+    "FittedColumns",
     "NumericEmbedding",
     "Periodic",
     "PiecewiseLinear",

@@ -95,6 +95,14 @@ class MLPs(nn.Module):
         """Output of each MLP on the input of all (`n d`), or on an input of its own (`e n d`)."""
         return _compute(x, self.steps())
 
+    @torch.no_grad()
+    def set_last_bias(self, values: Sequence[float]) -> None:
+        """Starts the last layer of every MLP at a known bias."""
+        bias = self.steps()[-1].bias
+        if bias is None:
+            raise ConfigError(message("The last layer has no bias to set.", received=list(values)))
+        bias.copy_(torch.tensor(values, dtype=bias.dtype))
+
     def steps(self) -> list["_Step"]:
         """Stacked weight, bias and activation of each layer."""
         return [layer.step() for layer in cast("list[_Layer]", list(self.layers))]

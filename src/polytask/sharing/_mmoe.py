@@ -19,8 +19,8 @@ class MMoE(Sharing):
 
     `z_k = Σ_i g_k(x)_i f_i(x)`, `g_k(x) = softmax(W_k x)`.
 
-    Prefer it where it is not known how related the tasks are: it costs little more than a `SharedBottom` of the same size, runs end
-    at more even losses, and the gates show who shares what. Not for a handful of labels (more to fit), nor where one task
+    Prefer it where it is not known how related the tasks are: it costs little more than a `SharedBottom` of the same size, runs
+    end at more even losses, and the gates show who shares what. Not for a handful of labels (more to fit), nor where one task
     drowns another: then experts of their own (`PLE`) protect the weaker one. Gates can polarise, each task keeping to one
     expert: watch `gate_statistics`, cure with `expert_dropout`.
 
@@ -79,7 +79,7 @@ class MMoE(Sharing):
             for _ in range(1, num_layers)
         )
         self.gates = PerTask({task: gate_network(width, num_experts, gate_hidden, activation) for task in self.tasks})
-        self.out_features = self.levels[-1].out_features
+        self.out_features = tuple(hidden)[-1]
 
     def forward(self, x: Float[Tensor, "n d"]) -> Shared:
         """Gives each task its mixture of the last level's experts."""

@@ -69,7 +69,7 @@ class PLE(Sharing):
         self.expert_dropout = check_drop(expert_dropout)
         self.num_task_experts = num_task_experts
         if not levels or not all(levels):
-            raise ConfigError(message("A PLE needs widths for each level.", received=levels, way_out="For example [[256], [128]]."))
+            raise ConfigError(message("A PLE needs widths for each level.", received=levels, way_out="Such as [[256], [128]]."))
         sizes = _Sizes(num_shared_experts, num_task_experts, tuple(gate_hidden), activation, dropout)
         inputs = [in_features, *(hidden[-1] for hidden in levels[:-1])]
         above = range(len(levels) - 1, -1, -1)

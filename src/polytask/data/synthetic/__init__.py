@@ -1,0 +1,10 @@
+"""Generators that know their answer."""
+
+from polytask.data.synthetic._feed import Feed
+from polytask.data.synthetic._oracle import OracleScore, bayes_auc, bayes_log_loss, oracle
+
+GENERATORS: dict[str, type] = {
+    "feed": Feed,
+}
+
+__all__ = ["GENERATORS", "Feed", "OracleScore", "bayes_auc", "bayes_log_loss", "oracle"]

@@ -8,6 +8,7 @@ from polytask.metrics._brier import brier
 from polytask.metrics._calibration_error import calibration_error
 from polytask.metrics._calibration_ratio import calibration_ratio
 from polytask.metrics._delta_m import delta_m, relative_gain
+from polytask.metrics._evaluate import evaluate
 from polytask.metrics._grouped_auc import grouped_auc
 from polytask.metrics._interval_coverage import interval_coverage
 from polytask.metrics._level_error import level_error
@@ -59,6 +60,7 @@ __all__ = [
     "calibration_error",
     "calibration_ratio",
     "delta_m",
+    "evaluate",
     "grouped_auc",
     "interval_coverage",
     "level_error",

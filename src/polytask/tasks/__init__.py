@@ -1,9 +1,8 @@
 """Tasks: what is predicted, on which rows, how it is judged."""
 
-from polytask.tasks._base import Task
+from polytask.tasks._base import Task, prediction_columns
 from polytask.tasks._binary import Binary
 from polytask.tasks._count import Count
-from polytask.tasks._evaluate import evaluate, prediction_columns
 from polytask.tasks._graph import check_tasks, given_chain
 from polytask.tasks._json import task_from_json, task_to_json
 from polytask.tasks._multiclass import Multiclass
@@ -32,7 +31,6 @@ __all__ = [
     "Regression",
     "Task",
     "check_tasks",
-    "evaluate",
     "given_chain",
     "prediction_columns",
     "task_from_json",

@@ -144,3 +144,14 @@ class Task(ABC):
     def _outside(self, wanted: str, received: str, way_out: str) -> DataError:
         expected = f"Task {self.name!r} ({self.kind}) needs {wanted} in every labelled row of column {self.label!r}."
         return DataError(message(expected, received=received, way_out=way_out))
+
+
+def prediction_columns(task: Task) -> tuple[str, ...]:
+    """Names of the columns in which a task's predictions are written.
+
+    Example:
+        >>> from polytask.tasks import Binary, Quantile
+        >>> prediction_columns(Binary("click")), prediction_columns(Quantile("minutes", levels=(0.1, 0.975)))
+        (('click',), ('minutes_q10', 'minutes_q97.5'))
+    """
+    return tuple(f"{task.name}_{outcome}" for outcome in task.outcomes) or (task.name,)

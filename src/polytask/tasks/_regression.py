@@ -21,7 +21,7 @@ from polytask.tasks._summary import LabelSummary
 class Regression(Task):
     """A real number, of which the mean is predicted: a price, a torque, a temperature.
 
-    Labels are standardised inside: the output z means `mean + scale z`, the loss is `(label - z)^2 / 2` in standard deviations. So
+    Labels are standardised inside: the output z means `mean + scale z`, the loss is `(label - z)^2 / 2` in standard deviations:
     the units of a label change nothing but the units of its prediction.
 
     Under far outliers, or where an interval is wanted, prefer `Quantile`; for counts `Count`. It adds one output.

@@ -1,17 +1,28 @@
-"""A task's metrics on the rows it exists on, and the columns of its predictions."""
+"""A task's metrics on the rows it exists on."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from polytask.errors import ConfigError, message, nearest
-from polytask.metrics import METRICS, Metric, Undefined
-from polytask.tasks._base import Task
+from polytask.metrics._base import NO_ROW, Metric, Undefined
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """What is known here of a task: it comes later in the stream of imports."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of its metrics."""
+
+    def decode(self, labels: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Encoded labels on the scale of predictions."""
 
 
 def evaluate(
-    task: Task,
+    task: Judged,
     label: Float[np.ndarray, " n"],
     prediction: Float[np.ndarray, "n ..."],
     weight: Float[np.ndarray, " n"] | None = None,
@@ -23,7 +34,7 @@ def evaluate(
     A metric that is not defined (one class only, no row, a prediction that is not a number) is `Undefined`: a NaN with a reason.
 
     Args:
-        task: Task with its metrics.
+        task: Task, with its metrics.
         label: Encoded labels (`Task.encode`); NaN where missing or outside the sample space.
         prediction: What `Task.predict` gave.
         weight: Weight of each row; rows of weight 0 do not count.
@@ -41,7 +52,7 @@ def evaluate(
     metrics = {name: _known(name) for name in task.metrics}
     rows = _rows(label, weight)
     if not rows.any():
-        return dict.fromkeys(metrics, Undefined("no observed row"))
+        return dict.fromkeys(metrics, Undefined(NO_ROW))
     if not rows.all():
         label, prediction = label[rows], prediction[rows]
         weight, groups = (None if values is None else values[rows] for values in (weight, groups))
@@ -56,18 +67,9 @@ def evaluate(
     }
 
 
-def prediction_columns(task: Task) -> tuple[str, ...]:
-    """Names of the columns in which a task's predictions are written.
-
-    Example:
-        >>> from polytask.tasks import Binary, Quantile
-        >>> prediction_columns(Binary("click")), prediction_columns(Quantile("minutes", levels=(0.1, 0.975)))
-        (('click',), ('minutes_q10', 'minutes_q97.5'))
-    """
-    return tuple(f"{task.name}_{outcome}" for outcome in task.outcomes) or (task.name,)
-
-
 def _known(name: str) -> Metric:
+    from polytask.metrics import METRICS  # noqa: PLC0415 - the registry imports the members
+
     if name not in METRICS:
         raise ConfigError(message("Unknown metric.", received=repr(name), way_out=nearest(name, METRICS)))
     return METRICS[name]
@@ -78,5 +80,5 @@ def _rows(label: Float[np.ndarray, " n"], weight: Float[np.ndarray, " n"] | None
     return observed if weight is None else observed & (weight > 0)
 
 
-def _options(metric: Metric, task: Task, groups: Shaped[np.ndarray, " n"] | None) -> dict[str, Any]:
+def _options(metric: Metric, task: Judged, groups: Shaped[np.ndarray, " n"] | None) -> dict[str, Any]:
     return {name: getattr(task, name) for name in metric.from_task} | ({"groups": groups} if metric.grouped else {})

@@ -67,7 +67,7 @@ class _HashSink:
     def __init__(self) -> None:
         self.hash = hashlib.sha256()
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | pa.Buffer) -> int:
         self.hash.update(data)
         return len(data)
 

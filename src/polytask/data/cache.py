@@ -171,7 +171,7 @@ class Appender:
         self._num_values[name] += len(column.ids)
 
     def _append(self, name: str, array: np.ndarray) -> None:
-        rest = memoryview(np.ascontiguousarray(array)).cast("B") if array.size else memoryview(b"")
+        rest = np.ascontiguousarray(array).data.cast("B") if array.size else memoryview(b"")
         while rest:
             # A raw write may take only a part; on a full disk the next one says so.
             rest = rest[self._open[f"{name}.bin"].write(rest) or 0 :]

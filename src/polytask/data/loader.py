@@ -37,7 +37,7 @@ class Buffer(NamedTuple):
     def rows(self) -> Int[np.ndarray, " b"]:
         """Row numbers in the order in which they come."""
         numbers: np.ndarray = np.concatenate([np.arange(start, stop) for start, stop in self.pieces.tolist()])
-        return numbers[self.within]
+        return numbers.take(self.within)
 
 
 @final

@@ -3,19 +3,19 @@
 import os
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from polytask.data.cache import Appender, Identity, Manifest, Progress, holds
 from polytask.data.columns import Columns, RaggedColumn
+from polytask.data.formats import Table
 from polytask.data.packed import Layout, Packed
+from polytask.data.preprocess import Preprocessing
 from polytask.errors import DataError, message
-
-Table = Preprocessing = Any
 
 # Rows this close are read in one go and the ones between thrown away: about a page of the page cache.
 _GAP = 16
@@ -116,24 +116,27 @@ class EncodedRows(Rows):
             table: Rows to encode.
             preprocessing: How.
             directory: Where to.
-            labels: Whether the table has labels that are wanted.
+            labels: Whether labels and row weights are read; without, their columns may be absent.
             progress: Called with the rows done and, where known, the rows in all.
 
         Raises:
-            DataError: If the table has no rows, the disk is full, or the directory cannot be written or holds something else.
+            DataError: If the table has no rows or a value that cannot be encoded, the disk is full, or the directory cannot be
+                written or holds something else.
         """
         directory = Path(directory)
-        layout = layout_of(preprocessing, None if labels else ())
+        layout = layout_of(preprocessing, labels=labels)
         identity = Identity(preprocessing.digest(), table.fingerprint(), layout.labels)
         if not holds(directory, identity):
             with Appender(directory, layout, identity).appending() as appender:
-                for batch in table.batches():
-                    columns = preprocessing.encode(batch, first_row=appender.num_rows, labels=labels)
+                for batch in table.batches(preprocessing.columns(labels=labels)):
+                    columns = preprocessing.encode(batch, first_row=appender.num_rows, labels=labels, table=table)
                     appender.append(layout.pack(columns))
                     if progress is not None:
                         progress(appender.num_rows, table.num_rows)
                 if not appender.num_rows:
-                    raise DataError(message("A table must have rows.", received=f"none in {table.describe(0)}"))
+                    raise DataError(
+                        message("A table must have rows.", received=f"none in {table.describe(0).rpartition(', row')[0]}")
+                    )
         return cls.open(directory)
 
     @classmethod
@@ -156,8 +159,8 @@ class EncodedRows(Rows):
 
     @classmethod
     def from_columns(cls, columns: Columns, preprocessing: Preprocessing) -> "EncodedRows":
-        """Rows that were encoded already, kept in memory. Labels that the columns lack are not kept."""
-        return cls.in_memory(layout_of(preprocessing, columns.labels).pack(columns))
+        """Rows that were encoded already, with or without labels, kept in memory."""
+        return cls.in_memory(layout_of(preprocessing, labels=bool(columns.labels)).pack(columns))
 
     @classmethod
     def in_memory(cls, rows: Packed) -> "EncodedRows":
@@ -298,13 +301,13 @@ class _File:
         weakref.finalize(self, os.close, self.handle)
 
 
-def layout_of(preprocessing: Preprocessing, labels: Collection[str] | None = None) -> Layout:
-    """The layout of rows that this preprocessing encodes, with the labels of some tasks, or of all."""
+def layout_of(preprocessing: Preprocessing, *, labels: bool = True) -> Layout:
+    """The layout of rows that this preprocessing encodes, with or without labels and row weights."""
     return Layout(
         sizes=tuple(field.size for field in preprocessing.categorical),
         num_numeric=len(preprocessing.numeric),
-        labels=tuple(task.name for task in preprocessing.tasks if labels is None or task.name in labels),
-        weighted=preprocessing.weight is not None,
+        labels=tuple(task.name for task in preprocessing.tasks) if labels else (),
+        weighted=labels and preprocessing.weight is not None,
         ragged=tuple((field.name, field.size, field.weighted) for field in preprocessing.multi_valued),
     )
 
@@ -313,7 +316,7 @@ def _read(source: "_File | np.ndarray", out: np.ndarray, first: int) -> None:
     if isinstance(source, np.ndarray):
         out[...] = source[first : first + len(out)]
         return
-    rest = memoryview(out).cast("B") if out.size else memoryview(b"")
+    rest = out.data.cast("B") if out.size else memoryview(b"")
     at = first * source.row_bytes
     while rest:
         count = os.preadv(source.handle, [rest], at)

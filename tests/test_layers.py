@@ -9,7 +9,7 @@ ROOT = Path(polytask.__file__).parent
 
 # Each line is a layer; a module may import from its own line and from those above it.
 LAYERS = [
-    ["errors", "files"],
+    ["errors", "files", "lock"],
     ["batch", "precision"],
     ["losses"],
     ["metrics"],

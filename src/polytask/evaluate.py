@@ -1,6 +1,6 @@
 """Predictions over a whole loader, and what each task's metrics say of them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from polytask import metrics
 from polytask.batch import Batch, Labels
-from polytask.model import MultiTaskModel
+from polytask.model import MultiTaskModel, Outputs
 from polytask.precision import precision_context
 from polytask.tasks import Task
 
@@ -25,11 +25,12 @@ def evaluate(
     *,
     device: torch.device | str = "cpu",
     precision: str = "float32",
+    observe: Callable[[Outputs], None] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Metrics of each task on its own sample space: the rows where it has a label.
 
-    A task without any label in the loader has no entry. Kept on the host meanwhile are, for each task, 4 bytes a labelled row
-    for the label, the prediction (times its width) and the weight.
+    A task without any label in the loader has no entry. Kept on the host meanwhile are label, prediction and weight of each
+    labelled row: 12 bytes a task, 16 where a prediction is a float64, more where it is several numbers.
 
     Args:
         model: The model; it is evaluated in evaluation mode and left in the mode it was in.
@@ -37,10 +38,11 @@ def evaluate(
         tasks: Which tasks; those that are served where None.
         device: Where the model is.
         precision: Arithmetic of the forward pass.
+        observe: Sees the outputs of each batch on the device: statistics of gates come from there.
     """
     tasks = [task for task in model.tasks if not task.auxiliary] if tasks is None else tasks
     found: dict[str, list[_Judged]] = {task.name: [] for task in tasks}
-    for batch, predictions in _predicted(model, loader, tasks, device=device, precision=precision):
+    for batch, predictions in _predicted(model, _Pass(loader, tasks, device, precision, observe)):
         for name, prediction in predictions.items():
             if name in batch.labels and batch.labels[name].count:
                 found[name].append(_observed(batch.labels[name], prediction))
@@ -60,7 +62,7 @@ def predict_batches(
 ) -> Iterator[dict[str, Float[np.ndarray, "n ..."]]]:
     """Predictions of the served tasks on their labels' own scale, batch by batch, in the order of the loader."""
     served = [task for task in model.tasks if not task.auxiliary]
-    for _, predictions in _predicted(model, loader, served, device=device, precision=precision):
+    for _, predictions in _predicted(model, _Pass(loader, served, device, precision)):
         yield predictions
 
 
@@ -76,19 +78,27 @@ def _observed(labels: Labels, prediction: Float[np.ndarray, "n ..."]) -> _Judged
     return _Judged(labels.value.cpu().numpy()[rows], prediction[rows], weight)
 
 
-def _predicted(
-    model: MultiTaskModel, loader: Iterable[Batch], tasks: Sequence[Task], *, device: torch.device | str, precision: str
-) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
+class _Pass(NamedTuple):
+    loader: Iterable[Batch]
+    tasks: Sequence[Task]
+    device: torch.device | str
+    precision: str
+    observe: Callable[[Outputs], None] | None = None
+
+
+def _predicted(model: MultiTaskModel, plan: _Pass) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
     was_training = model.training
     model.eval()
     waiting: list[tuple[Batch, dict[str, Tensor]]] = []
     num_waiting = 0
-    most = 0 if torch.device(device).type == "cpu" else _ROWS_A_COPY
+    most = 0 if torch.device(plan.device).type == "cpu" else _ROWS_A_COPY
     try:
-        for batch in loader:
-            with torch.inference_mode(), precision_context(precision, device):
-                outputs = model(Batch(batch.features, {}).to(device).features).by_task
-                waiting.append((batch, {task.name: task.predict(outputs[task.name].float()).float() for task in tasks}))
+        for batch in plan.loader:
+            with torch.inference_mode(), precision_context(plan.precision, plan.device):
+                outputs = model(Batch(batch.features, {}).to(plan.device).features)
+                if plan.observe is not None:
+                    plan.observe(outputs)
+                waiting.append((batch, {task.name: task.predict(outputs.by_task[task.name].float()) for task in plan.tasks}))
             num_waiting += batch.num_rows
             if num_waiting >= most:
                 yield from _copied(waiting)

@@ -34,7 +34,7 @@ class Fixed(LossBalancer):
     Example:
         >>> import torch
         >>> x = torch.tensor(3.0, requires_grad=True)
-        >>> _ = Fixed(["click", "buy"], weights={"buy": 10}).backward({"click": 2 * x, "buy": x**2})
+        >>> _ = Fixed(["click", "buy"], weights={"buy": 10.0}).backward({"click": 2 * x, "buy": x**2})
         >>> x.grad
         tensor(62.)
     """

@@ -25,7 +25,9 @@ class Uncertainty(LossBalancer):
 
     Prefer it when losses differ in scale for reasons nobody knows, and the tasks are noisy. Not when a task can be fitted
     without error (its weight grows until the bound), and not for tasks whose loss is no likelihood (penalties, regularisers).
-    It learns slowly: about `|s* - s| / lr` steps; give the balancer a larger rate (`lr = {balancer = 1e-2}`).
+    It learns slowly: at least `|s* - s| / lr` steps, and Adam makes it far more where a loss starts large, because it remembers
+    the first gradients. With standardised targets `s` starts near its place; else give the balancer a larger rate
+    (`lr = {balancer = 1e-2}`).
 
     Cost: none beside the backward pass; k parameters, without weight decay.
 
@@ -69,13 +71,9 @@ class Uncertainty(LossBalancer):
 
     def objective(self, losses: Mapping[str, Tensor]) -> Tensor:
         """`Σ_k e^(-s_k) L_k + s_k / 2`."""
-        total, *others = (self._term(name, loss) for name, loss in losses.items())
-        for term in others:
-            total = total + term
-        return total
-
-    def _term(self, task: str, loss: Tensor) -> Tensor:
-        s = self.log_variance(task)
+        own = [self.log_variance(name) for name in losses]
         with torch.no_grad():
-            s.clamp_(*self.bounds)  # projected, not clamped in the graph: beyond a bound a clamp has no gradient to come back by
-        return torch.exp(-s) * loss + 0.5 * s
+            for parameter in own:  # projected, not clamped in the graph: beyond a bound a clamp has no gradient to come back by
+                parameter.clamp_(*self.bounds)
+        s, loss = torch.stack(own), torch.stack(list(losses.values()))
+        return (torch.exp(-s) * loss + 0.5 * s).sum()

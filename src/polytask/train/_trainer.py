@@ -22,6 +22,7 @@ from polytask.evaluate import evaluate
 from polytask.lock import locked
 from polytask.model import MultiTaskModel
 from polytask.precision import resolve_precision
+from polytask.sharing import GateStatistics
 from polytask.train._interruption import Interrupted, Watch, watching
 from polytask.train._judge import Best, Judge
 from polytask.train._keeper import Keeper
@@ -71,6 +72,7 @@ class Result(NamedTuple):
 class _Position:
     step: int = 0
     epoch: int = 0
+    exhausted: bool = False
     seconds: float = 0.0
     stopped: bool = False
     validation_due: bool = False
@@ -175,6 +177,8 @@ class Trainer:
     def _loop(self, train: Rows, valid: Rows | None) -> None:
         if self._position.validation_due:
             self._validate(train, valid)
+        if self._position.exhausted and not self._finished():  # saved with the last batches taken and the epoch not yet closed
+            self._end_epoch(train, valid)
         while not self._finished():
             self._pass(train, valid)
         if self._position.validated < self._position.step:
@@ -192,16 +196,22 @@ class Trainer:
     def _pass(self, train: Rows, valid: Rows | None) -> None:
         batches = iter(train)
         try:
-            while group := list(itertools.islice(batches, self.plan.accumulate)):
-                self._step(group)
-                self._after_step(train, valid)
+            while not self._position.exhausted:
+                group = list(itertools.islice(batches, self.plan.accumulate))
+                self._position.exhausted = len(group) < self.plan.accumulate
+                if group:
+                    self._step(group)
+                    self._after_step(train, valid)
                 if self._finished():
                     return
         finally:
             close = getattr(batches, "close", None)  # a loader's thread is stopped now, not when memory is collected
             if close is not None:
                 close()
-        self._position.epoch += 1
+        self._end_epoch(train, valid)
+
+    def _end_epoch(self, train: Rows, valid: Rows | None) -> None:
+        self._position.epoch, self._position.exhausted = self._position.epoch + 1, False
         self.balancer.after_epoch()
         for callback in self._callbacks:
             callback.on_epoch(self._position.epoch)
@@ -241,13 +251,22 @@ class Trainer:
         improved: list[str] = []
         if valid is not None:
             self._check_losses()
+            valid.load_state_dict({"epoch": 0, "row": 0})  # a validation that was broken off would go on in the middle
             batches = self._until_signal(valid, train)
-            metrics = evaluate(self.model, batches, self.model.tasks, device=self.device, precision=self.precision)
+            gates = GateStatistics([task.name for task in self.model.tasks])
+            metrics = evaluate(
+                self.model,
+                batches,
+                self.model.tasks,
+                device=self.device,
+                precision=self.precision,
+                observe=lambda outputs: None if outputs.gates is None else gates.update(outputs.gates),
+            )
             improved = self._judge.judge(position.step, metrics)
             position.stopped = position.stopped or self._judge.stop
             score = {"score": _number(self._judge.score(metrics)), "best": "best" in improved}
             shown = {task: {name: _number(value) for name, value in found.items()} for task, found in metrics.items()}
-            self._record({"kind": "valid", **self._where(), **score, "metrics": shown})
+            self._record({"kind": "valid", **self._where(), **score, "metrics": shown, "gates": gates.compute()})
         position.validation_due, position.validated = False, position.step
         self._save(train)
         self._keeper.name_latest(improved, self.model.state_dict)

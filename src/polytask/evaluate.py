@@ -51,7 +51,7 @@ def evaluate(
         parts = found.pop(task.name)
         if parts:
             label, prediction, weight = (
-                None if None in column else np.concatenate(column) for column in zip(*parts, strict=True)
+                None if column[0] is None else np.concatenate(column) for column in zip(*parts, strict=True)
             )
             results[task.name] = metrics.evaluate(task, label, prediction, weight)
     return results

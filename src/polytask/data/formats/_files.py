@@ -77,7 +77,9 @@ def find_files(source: str | os.PathLike[str] | Sequence[Any], filesystem: Any =
         if not source:
             raise DataError(message("A table needs at least one file.", received="an empty list"))
         parts = [find_files(item, filesystem) for item in source]
-        return Files(parts[0].filesystem, tuple(info for part in parts for info in part.infos), parts[0].root)
+        roots = {part.root for part in parts}
+        infos = tuple(info for part in parts for info in part.infos)
+        return Files(parts[0].filesystem, infos, roots.pop() if len(roots) == 1 else "")
     system, path = _locate(os.fspath(source), filesystem)  # type: ignore[arg-type]
     with reading(path):
         info = system.get_file_info(path)

@@ -30,7 +30,7 @@ class MemoryTable(Table):
 
     def __init__(self, source: Any) -> None:
         self._kind = f"{type(source).__module__.split('.')[0]} {type(source).__name__}"
-        self._table = _as_arrow(source, self._kind)
+        self._table = _as_arrow(source, self._kind).replace_schema_metadata(None)
         distinct_names(self._table.column_names, self._kind)
 
     @property

@@ -18,6 +18,7 @@ def test_ties_count_half_and_order_of_rows_does_not_matter(binary):
     order = np.random.default_rng(5).permutation(len(label))
     assert auc(label[order], prediction[order], weight[order]) == pytest.approx(auc(label, prediction, weight), rel=1e-12)
     assert auc(label, np.zeros_like(prediction)) == 0.5
+    assert auc(label, prediction, np.full(len(label), 2.0)) == pytest.approx(auc(label, prediction), rel=1e-12)
     assert auc(label, -prediction) == pytest.approx(1 - auc(label, prediction), rel=1e-12)
 
 

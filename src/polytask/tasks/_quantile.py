@@ -99,7 +99,8 @@ class Quantile(Task):
         return torch.stack(quantiles, dim=1)
 
     def _middle(self) -> int:
-        return min(range(len(self.levels)), key=lambda place: abs(self.levels[place] - 0.5))
+        distances = [abs(level - 0.5) for level in self.levels]
+        return distances.index(min(distances))
 
     def _check_declared(self) -> None:
         rising = all(below < above for below, above in pairwise((0.0, *self.levels, 1.0)))

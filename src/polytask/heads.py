@@ -52,6 +52,7 @@ class Heads(nn.Module):
         activation: str = "relu",
     ) -> None:
         super().__init__()
+        self.in_features = in_features
         self.tasks = tuple(tasks)
         self.order = reading_order(self.tasks)
         self._stages = _stages(self.tasks, self.order)

@@ -181,6 +181,9 @@ def _check_fit(encoders: Sequence[nn.Module], sharing: Sharing, heads: Heads) ->
     if len(encoders) != sharing.num_inputs:
         expected = f"{type(sharing).__name__} needs {sharing.num_inputs} encoder(s)."
         raise ConfigError(message(expected, received=len(encoders), way_out="`MultiTaskModel.build` makes as many as it needs."))
+    if heads.in_features != sharing.out_features:
+        expected = f"The sharing's representations give width {sharing.out_features}."
+        raise ConfigError(message(expected, received=f"heads of width {heads.in_features}"))
     for encoder in encoders:
         width = getattr(encoder, "out_features", sharing.in_features)
         if width != sharing.in_features:

@@ -19,7 +19,7 @@ _CACHED_NUMBERS = 2**19
 Measured by `benchmarks/speed/expert_layouts.py` (see `one_at_a_time`)."""
 
 
-def one_at_a_time(num_rows: int, total_width: int, device: torch.device) -> bool:
+def one_at_a_time(x: Float[Tensor, "*e n d"], total_width: int) -> bool:
     """Whether MLPs go one by one after their first layer, or all in one batched product.
 
     The first layer is always one product where all read the same input: the input is read (and cast) once, and its gradient is
@@ -36,10 +36,14 @@ def one_at_a_time(num_rows: int, total_width: int, device: torch.device) -> bool
     and with bfloat16 products 209 against 270 in the last row: while all activations fit a core's cache the fewer, larger
     products win; beyond it, one MLP at a time stays in the cache. A GPU wants few, large launches. An exported graph has no
     number of rows to decide by and is batched.
+
+    Args:
+        x: Input of the MLPs.
+        total_width: Width of their first layers together.
     """
-    if device.type != "cpu" or torch.compiler.is_exporting():
+    if x.device.type != "cpu" or torch.compiler.is_exporting():
         return False
-    return num_rows * total_width > _CACHED_NUMBERS
+    return x.shape[-2] * total_width > _CACHED_NUMBERS
 
 
 @final
@@ -119,7 +123,7 @@ def side_by_side(groups: Iterable[nn.Module], x: Float[Tensor, "*g n d"]) -> lis
     columns = list(zip(*(group.steps() for group in groups), strict=True))
     total_width = sum(step.weight.shape[0] * step.weight.shape[1] for step in columns[0])
     inputs = [x] * len(groups) if x.dim() == 2 else list(x.unbind(0))
-    if len(groups) == 1 or one_at_a_time(x.shape[-2], total_width, x.device):
+    if len(groups) == 1 or one_at_a_time(x, total_width):
         return [group(one) for group, one in zip(groups, inputs, strict=True)]
     if x.dim() == 3 and groups[0].num > 1:
         x = x.repeat_interleave(groups[0].num, 0)
@@ -141,7 +145,7 @@ def _join(column: Sequence[_Step]) -> _Step:
 def _compute(x: Tensor, layers: Sequence[_Step]) -> Tensor:
     (weight, bias, then), rest = layers[0], layers[1:]
     num, width = weight.shape[:2]
-    apart = one_at_a_time(x.shape[-2], num * width, x.device)
+    apart = one_at_a_time(x, num * width)
     if x.dim() == 2:
         flat = then(linear(x, weight.flatten(0, 1), None if bias is None else bias.flatten()))
         if not (apart and rest):

@@ -66,6 +66,6 @@ class OMoE(Sharing):
     def forward(self, x: Float[Tensor, "n d"]) -> Shared:
         """Gives every task the one mixture."""
         gates = gate_weights(self.gate(x), self.expert_dropout if self.training else 0.0)
-        z = mix(gates, self.experts(x))
+        z = mix(gates, self.experts(x)).squeeze(0)
         num_tasks = len(self.tasks)
-        return Shared(z.expand(num_tasks, -1, -1), (z.squeeze(0),), gates.expand(num_tasks, -1, -1))
+        return Shared(z.expand(num_tasks, -1, -1), (z,), gates.expand(num_tasks, -1, -1))

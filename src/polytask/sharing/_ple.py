@@ -133,8 +133,10 @@ class _Level(nn.Module):
         seen = sizes.num_own + sizes.num_shared
         gates = {task: gate_network(width, seen, sizes.gate_hidden, sizes.activation) for task in tasks}
         self.task_gates = PerTask(gates, private=above <= 1)
-        everything = len(tasks) * sizes.num_own + sizes.num_shared
-        self.shared_gate = gate_network(width, everything, sizes.gate_hidden, sizes.activation) if above else None
+        # The shared gate in parts, so that its weights are kept by the task whose experts they weigh, not by position.
+        parts = {task: gate_network(width, sizes.num_own, sizes.gate_hidden, sizes.activation) for task in tasks}
+        self.shared_gate_own = PerTask(parts, private=False) if above else None
+        self.shared_gate_common = gate_network(width, sizes.num_shared, sizes.gate_hidden, sizes.activation) if above else None
 
     def forward(self, streams: Float[Tensor, "*k n d"], shared: Float[Tensor, "n d"], drop: float) -> _Passed:
         """Mixes each task's experts and the shared ones, and for the shared stream all of them."""
@@ -148,9 +150,10 @@ class _Level(nn.Module):
         return _Passed(mixed, self._shared_stream(shared, own, common, drop), gates, common_seen, own_seen, entry)
 
     def _shared_stream(self, shared: Tensor, own: Tensor, common: Tensor, drop: float) -> Tensor:
-        if self.shared_gate is None:
+        if self.shared_gate_own is None or self.shared_gate_common is None:
             return shared
-        gates = gate_weights(self.shared_gate(shared), drop)
+        parts = [*side_by_side(self.shared_gate_own.values(), shared), self.shared_gate_common(shared)]
+        gates = gate_weights(torch.cat(parts, dim=2), drop)
         tasks_experts = own.flatten(0, 1)
         mixed = mix(gates[..., : len(tasks_experts)], tasks_experts) + mix(gates[..., len(tasks_experts) :], common)
         return mixed.squeeze(0)

@@ -59,6 +59,6 @@ class SingleTask(Sharing):
         )
         self.out_features = hidden[-1]
 
-    def forward(self, x: Float[Tensor, "k n d"]) -> Shared:
-        """Gives each task the output of its own bottom on its own input."""
+    def forward(self, x: Float[Tensor, "*k n d"]) -> Shared:
+        """Gives each task the output of its own bottom on its own input; one task alone may come as `n d`."""
         return Shared(torch.cat(side_by_side(self.bottoms.values(), x)))

@@ -208,23 +208,23 @@ import math, torch
 from polytask.batch import Labels
 from polytask.tasks import TASKS
 
-for kind, make in TASKS.items():
-    task = make("y", **{"multiclass": {"classes": (1, 2, 3)}, "ordinal": {"levels": (1, 2, 3, 4)}}.get(kind, {}))
-    for weight in (None, torch.tensor([1.0, 2.0, 1.0, 0.5])):
-        labels = Labels.of(torch.tensor([0.0, 1.0, math.nan, 1.0]), weight)
-        both = lambda output: (task.loss(output, labels), task.predict(output))
-        output = torch.randn(4, task.out_features)
-        for found, expected in zip(torch.compile(both, fullgraph=True, backend="eager")(output), both(output), strict=True):
-            torch.testing.assert_close(found, expected)
-        torch.compiler.reset()
-    print(kind)
+options = {"multiclass": {"classes": (1, 2, 3)}, "ordinal": {"levels": (1, 2, 3, 4)}}
+tasks = [make("y", **options.get(kind, {})) for kind, make in TASKS.items()]
+labels = Labels.of(torch.tensor([0.0, 1.0, math.nan, 1.0]), torch.tensor([1.0, 2.0, 1.0, 0.5]))
+
+def both(outputs):
+    return [part for task, output in zip(tasks, outputs) for part in (task.loss(output, labels), task.predict(output))]
+
+outputs = [torch.randn(4, task.out_features) for task in tasks]
+torch.testing.assert_close(torch.compile(both, fullgraph=True, backend="eager")(outputs), both(outputs))
+print(len(tasks))
 """
 
 
 def test_every_kind_compiles_without_a_break():
     """In a process of its own: the checks of shapes that run in tests cannot be compiled."""
     found = subprocess.run([sys.executable, "-c", COMPILES], capture_output=True, text=True, check=False)
-    assert found.stdout.split() == sorted(TASKS), found.stderr[-2000:]
+    assert found.stdout.strip() == str(len(TASKS)), found.stderr[-2000:]
 
 
 def test_a_column_without_labels_is_refused_by_task_and_column(refused, fit):

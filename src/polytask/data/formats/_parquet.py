@@ -88,7 +88,8 @@ class ParquetTable(Table):
 
     def _open(self, path: str) -> pq.ParquetFile:
         source = self._files.filesystem.open_input_file(path)
-        return pq.ParquetFile(source, buffer_size=_READ_BYTES, read_dictionary=self._texts)
+        # Buffering ahead, pyarrow's default, would keep every column chunk that was read until the file is closed.
+        return pq.ParquetFile(source, buffer_size=_READ_BYTES, pre_buffer=False, read_dictionary=self._texts)
 
     def _footer(self, path: str) -> tuple[int, pa.Schema]:
         with reading(path), pq.ParquetFile(self._files.filesystem.open_input_file(path)) as file:

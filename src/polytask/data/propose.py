@@ -1,5 +1,7 @@
 """Proposes what could be predicted in a table that nobody described."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pyarrow.compute as pc
 
@@ -22,7 +24,7 @@ _MOST_CLASSES = 50
 _NAMED = {*_EVENTS, *_LABELS, *_SCALES, *_AMOUNTS, *_COUNTS}
 
 
-def propose_tasks(table: Table, *, rows: int = 100_000) -> list[Proposal]:
+def propose_tasks(table: Table, labels: Collection[str] = (), *, rows: int = 100_000) -> list[Proposal]:
     """Columns that look like labels, by name and content.
 
     A column is proposed if its name holds a word for an event ("click", "buy"), a label ("label", "target", "y"), a scale
@@ -41,14 +43,18 @@ def propose_tasks(table: Table, *, rows: int = 100_000) -> list[Proposal]:
 
     Args:
         table: Any table.
+        labels: Columns that shall be predicted, whatever they are called; looked for where empty.
         rows: How many rows are looked at.
 
     Raises:
         DataError: If the table has no rows.
     """
     columns = profiles(table, rows=rows)
-    found = [(column, why) for column in columns if (why := _why(column))]
-    if not any(_kind(column)[0] != LEFT_OUT for column, _ in found):
+    if labels:
+        found = [(column, "as you wish") for column in columns if column.name in labels]
+    else:
+        found = [(column, why) for column in columns if (why := _why(column))]
+    if not labels and not any(_kind(column)[0] != LEFT_OUT for column, _ in found):
         found.append((columns[-1], "the last column; none is named like a label"))
     proposals = [_proposal(column, why) for column, why in found]
     flags = [item.name for item in proposals if item.kind == "binary" and "positive" not in item.options]

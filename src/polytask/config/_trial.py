@@ -1,0 +1,54 @@
+"""Builds every method once, as small as can be: what its constructor refuses is a mistake of the configuration."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from polytask.balancers import BALANCERS
+from polytask.config._methods import Method
+from polytask.config._mistakes import Mistakes
+from polytask.data import NumericField, Preprocessing
+from polytask.encoders import ENCODERS
+from polytask.optimizers import Schedule, build_optimizer
+from polytask.precision import PRECISIONS
+from polytask.sharing import SHARINGS, PerTask
+
+_COLUMN = Preprocessing((), (NumericField("x", 0.0, 1.0, (0.0, 1.0)),), (), ())
+
+
+def try_methods(found: Mapping[str, Any], tasks: Sequence[str], mistakes: Mistakes) -> None:
+    """Builds what was bound; on the meta device, so that nothing is allocated.
+
+    Args:
+        found: Methods and options by place; None where there is a mistake already.
+        tasks: Names of the tasks.
+        mistakes: Where mistakes are noted.
+    """
+    if not tasks or len(set(tasks)) != len(tasks):
+        return
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        for place, registry, arguments in (
+            ("encoder", ENCODERS, (_COLUMN,)),
+            ("sharing", SHARINGS, (2, tasks)),
+            ("balancer", BALANCERS, (tasks,)),
+        ):
+            method: Method | None = found[place]
+            if method is not None:
+                with mistakes.noting(place):
+                    registry[method.name](*arguments, **method.options)
+    optimizer = None
+    if found["optimizer"] is not None:
+        model = nn.ModuleList([nn.Linear(1, 1), PerTask({task: nn.Linear(1, 1) for task in tasks})])
+        with mistakes.noting("optimizer"):
+            optimizer = build_optimizer(model, nn.Linear(1, 1), **found["optimizer"])
+    if optimizer is not None and found["schedule"] is not None:
+        with mistakes.noting("schedule"):
+            Schedule(optimizer, total_steps=1, **found["schedule"])
+
+
+def check_precision(name: object, mistakes: Mistakes) -> None:
+    """The name of the arithmetic; whether the device has it is not asked here, for the run may be meant for another machine."""
+    if isinstance(name, str) and name not in PRECISIONS:
+        mistakes.unnamed("train.precision", name, PRECISIONS, "precision")

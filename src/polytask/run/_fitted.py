@@ -1,0 +1,216 @@
+"""A trained model with all it takes to use it: what a run's directory holds."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+import pyarrow as pa
+import torch
+
+from polytask.batch import Batch
+from polytask.checkpoint import load as read_checkpoint
+from polytask.checkpoint import save as write_checkpoint
+from polytask.config import RunConfig
+from polytask.data import Loader, Preprocessing, Table, open_table
+from polytask.errors import CheckpointError, DataError, message, nearest
+from polytask.evaluate import evaluate
+from polytask.model import MultiTaskModel, Outputs
+from polytask.precision import precision_context, resolve_precision
+from polytask.run._build import build_model
+from polytask.run._columns import columns_of, to_arrow
+from polytask.run._directory import RunDirectory
+from polytask.run._features import missing_columns
+from polytask.run._write import write_batches, writer_of
+from polytask.sharing import GateStatistics
+from polytask.train import resolve_device
+
+_ROWS = 8192
+"""Rows of a batch of predictions: enough to fill the products, few enough to stay in the cache of encoded columns."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a trained model is worth on some rows.
+
+    Args:
+        source: What was evaluated.
+        rows: Number of rows.
+        metrics: Metrics of each task on its own sample space.
+        gates: What the gates do (`GateStatistics`); empty where nothing is gated.
+    """
+
+    source: str
+    rows: int
+    metrics: Mapping[str, Mapping[str, float]]
+    gates: Mapping[str, float] = field(default_factory=dict)
+
+    def report(self) -> dict[str, Any]:
+        """As plain values."""
+        metrics = {task: dict(found) for task, found in self.metrics.items()}
+        return {"source": self.source, "rows": self.rows, "metrics": metrics, "gates": dict(self.gates)}
+
+
+@final
+class Fitted:
+    """A trained run: give it rows, and it gives predictions or metrics.
+
+    Args:
+        config: What was declared.
+        preprocessing: Fitted on the training rows; holds the fitted tasks.
+        model: Trained.
+        device: Where the model shall be.
+    """
+
+    def __init__(self, config: RunConfig, preprocessing: Preprocessing, model: MultiTaskModel, device: torch.device) -> None:
+        self.config, self.preprocessing, self.device = config, preprocessing, device
+        self.model = model.to(device).eval()
+        self.precision = resolve_precision(config.plan.precision, device)
+        self.columns = columns_of(preprocessing.tasks)
+
+    def predict(self, source: Any, *, keep: Sequence[str] = ()) -> Any:
+        """Predictions of every row: a pandas or polars frame for one of those, else an Arrow table.
+
+        Args:
+            source: Frame, Arrow table, path, glob or address; labels are not needed.
+            keep: Columns of the source that are passed through.
+
+        Raises:
+            DataError: Names the columns that the source lacks.
+        """
+        table = self._open(source)
+        schema = self._schema(table, keep)
+        return _like(source, pa.Table.from_batches(self._predicted(table, schema, keep), schema))
+
+    def predict_into(self, source: Any, destination: str | Path, *, keep: Sequence[str] = ()) -> int:
+        """Streams predictions into a file and gives the number of rows; memory does not grow with them.
+
+        Args:
+            source: As of `predict`.
+            destination: Parquet, CSV or Arrow file, by its suffix; it is written whole or not at all.
+            keep: Columns of the source that are passed through.
+
+        Raises:
+            DataError: If the source lacks columns, or the file cannot be written.
+            ConfigError: If the suffix is unknown.
+        """
+        writer_of(Path(destination))
+        table = self._open(source)
+        schema = self._schema(table, keep)
+        return write_batches(Path(destination), schema, self._predicted(table, schema, keep))
+
+    def evaluate(self, source: Any) -> Evaluation:
+        """Metrics on rows with labels.
+
+        Args:
+            source: Frame, Arrow table, path, glob or address, or the batches of a `Loader`.
+
+        Raises:
+            DataError: Names the columns that the source lacks.
+        """
+        if isinstance(source, Loader):
+            return self._evaluated("encoded rows", source)
+        table = self._open(source)
+        missing_columns(self.preprocessing.columns(), table, what="columns that evaluation reads")
+        return self._evaluated(str(source) if isinstance(source, str | Path) else "frame", self._labelled(table))
+
+    def save(self, directory: str | Path) -> None:
+        """Writes all it takes to `load` it again.
+
+        Raises:
+            CheckpointError: If the directory cannot be written, or holds a run of another configuration.
+        """
+        place = RunDirectory(Path(directory))
+        place.claim(self.config)
+        self.preprocessing.save(place.preprocessing)
+        write_checkpoint(place.checkpoint("best"), {"model": self.model.state_dict()})
+
+    def _open(self, source: Any) -> Table:
+        text = isinstance(source, str | Path) and any(mark in str(source).lower() for mark in (".csv", ".tsv", ".txt", ".data"))
+        return open_table(source, csv=self.config.csv if text else None)
+
+    def _schema(self, table: Table, keep: Sequence[str]) -> pa.Schema:
+        missing_columns([*self.preprocessing.columns(labels=False), *keep], table, what="columns that prediction reads")
+        names = [column.name for column in self.columns]
+        twice = [name for name in keep if name in names]
+        if twice:
+            way_out = "Do not keep it: a prediction has this name."
+            raise DataError(message("Columns of predictions need distinct names.", received=twice, way_out=way_out))
+        return pa.schema([*(table.schema.field(name) for name in keep), *((name, pa.float32()) for name in names)])
+
+    def _predicted(self, table: Table, schema: pa.Schema, keep: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        first_row, read = 0, list(dict.fromkeys([*self.preprocessing.columns(labels=False), *keep]))
+        for rows in table.batches(read, rows=_ROWS):
+            batch = self.preprocessing.encode(rows, first_row=first_row, labels=False, table=table).to_batch((), self.device)
+            first_row += rows.num_rows
+            with torch.inference_mode(), precision_context(self.precision, self.device):
+                outputs = self.model(batch.features).by_task
+            arrays = {name: rows.column(name) for name in keep} | to_arrow(self.columns, outputs)
+            yield pa.record_batch([arrays[name] for name in schema.names], schema=schema)
+
+    def _labelled(self, table: Table) -> Iterator[Batch]:
+        first_row, tasks = 0, self.preprocessing.tasks
+        for rows in table.batches(self.preprocessing.columns(), rows=_ROWS):
+            yield self.preprocessing.encode(rows, first_row=first_row, table=table).to_batch(tasks)
+            first_row += rows.num_rows
+
+    def _evaluated(self, source: str, batches: Iterable[Batch]) -> Evaluation:
+        gates = GateStatistics(self.model.sharing.tasks)
+        counter = _Counter(batches)
+
+        def observe(outputs: Outputs) -> None:
+            if outputs.gates is not None:
+                gates.update(outputs.gates)
+
+        metrics = evaluate(self.model, counter, device=self.device, precision=self.precision, observe=observe)
+        return Evaluation(source, counter.rows, metrics, gates.compute())
+
+
+def load(directory: str | Path, *, checkpoint: str = "best", device: str = "auto") -> Fitted:
+    """Reads a trained run.
+
+    Args:
+        directory: What `train` or `Fitted.save` wrote.
+        checkpoint: Which weights: `best`, `latest`, or `best-TASK` where those were kept.
+        device: Where the model shall be.
+
+    Raises:
+        CheckpointError: If there is no run, it has no such checkpoint yet, or a file is damaged.
+    """
+    place = RunDirectory(Path(directory))
+    config = place.read_config()
+    file = place.checkpoint(checkpoint)
+    if checkpoint == "best" and not file.exists():  # without validation rows there is no best
+        file = place.checkpoint("latest")
+    if not file.exists():
+        there = sorted(found.stem for found in file.parent.glob("*.safetensors"))
+        way_out = nearest(checkpoint, there) if there else "Train the run first."
+        raise CheckpointError(message(f"{str(place.path)!r} has no such checkpoint.", received=repr(checkpoint), way_out=way_out))
+    preprocessing = Preprocessing.load(place.preprocessing)
+    model = build_model(config, preprocessing)
+    model.load_state_dict(read_checkpoint(file, parts=["model"])["model"])
+    return Fitted(config, preprocessing, model, resolve_device(device))
+
+
+class _Counter:
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._batches, self.rows = batches, 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._batches:
+            self.rows += batch.num_rows
+            yield batch
+
+
+def _like(source: Any, table: pa.Table) -> Any:
+    """The table as the kind of frame that was given."""
+    kind = type(source).__module__.partition(".")[0]
+    if kind == "pandas":
+        frame = table.to_pandas()
+        frame.index = source.index
+        return frame
+    if kind == "polars":
+        import polars  # noqa: PLC0415 - it is there: the caller has one of its frames
+
+        return polars.from_arrow(table)
+    return table

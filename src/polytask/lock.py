@@ -13,7 +13,7 @@ try:
 except ImportError:  # pragma: no cover - Windows has no flock; there the directory is not guarded
     fcntl = None  # type: ignore[assignment]
 
-_held: dict[Path, int] = {}  # directories this process has locked, and how many times: a verb may lock what its trainer locks
+_held: dict[tuple[int, Path], int] = {}  # by process (a fork inherits this), how often: a verb may lock what its trainer locks
 
 
 @contextmanager
@@ -30,19 +30,20 @@ def locked(directory: str | os.PathLike[str]) -> Iterator[None]:
         ...     pass
     """
     path = Path(directory).resolve()
-    if path in _held:
-        _held[path] += 1
+    key = (os.getpid(), path)
+    if key in _held:
+        _held[key] += 1
         try:
             yield
         finally:
-            _held[path] -= 1
+            _held[key] -= 1
         return
     handle = _acquire(path)
-    _held[path] = 1
+    _held[key] = 1
     try:
         yield
     finally:
-        del _held[path]
+        del _held[key]
         os.close(handle)
 
 

@@ -41,10 +41,10 @@ class Keeper:
             for file in self._folder.glob("*.safetensors"):
                 file.unlink()
 
-    def save(self, state: Callable[[], Mapping[str, Any]]) -> None:
+    def save(self, state: Mapping[str, Any]) -> None:
         """Replaces the latest checkpoint."""
         if self.latest is not None:
-            checkpoint.save(self.latest, state(), identity=self._identity)
+            checkpoint.save(self.latest, state, identity=self._identity)
 
     def name_latest(self, names: Iterable[str], weights: Callable[[], Mapping[str, Tensor]]) -> None:
         """Keeps the latest state as "best" or "best-<task>" too."""

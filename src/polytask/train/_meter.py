@@ -48,6 +48,7 @@ class Meter:
         self.num_rows = 0
         self._waiting: list[tuple[int, Balance]] = []
         self._rows: list[_Row] = []
+        self._failure: Failure | None = None
 
     def add(self, step: int, balances: Sequence[Balance], *, num_rows: int) -> None:
         """Takes the balances of one step (several where gradients were accumulated)."""
@@ -56,11 +57,8 @@ class Meter:
 
     def first_failure(self) -> Failure | None:
         """The first step since `clear` with a loss that is not finite."""
-        for row in self._read():
-            broken = {name: loss for name, loss in row.losses.items() if not math.isfinite(loss)}
-            if broken:
-                return Failure(row.step, broken)
-        return None
+        self._read()
+        return self._failure
 
     def means(self) -> dict[str, dict[str, float]]:
         """Mean loss and mean weight of each task."""
@@ -69,7 +67,7 @@ class Meter:
 
     def clear(self) -> None:
         """Starts the next interval."""
-        self.num_rows, self._waiting, self._rows = 0, [], []
+        self.num_rows, self._waiting, self._rows, self._failure = 0, [], [], None
 
     def state_dict(self) -> dict[str, Any]:
         """The interval so far, as plain values."""
@@ -89,6 +87,9 @@ class Meter:
             for step, balance in self._waiting:
                 losses = {name: next(numbers) for name in balance.losses}
                 self._rows.append(_Row(step, losses, {name: next(numbers) for name in balance.weights}))
+                broken = {name: loss for name, loss in losses.items() if not math.isfinite(loss)}
+                if broken and self._failure is None:
+                    self._failure = Failure(step, broken)
             self._waiting = []
         return self._rows
 

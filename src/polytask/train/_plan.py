@@ -22,6 +22,8 @@ class Plan:
         clip: Greatest norm of the whole gradient; None does not clip.
         accumulate: Batches a step. The gradient is the mean over those batches of what each alone would give, so a task's
             labels weigh more in a batch that has few of them; a batch without them counts as a zero.
+        average: Memory of a moving average of the weights (`polytask.optimizers.WeightAverage`), 0.999 for about a thousand
+            steps; the average is what is validated, kept as the best, and served. None keeps none.
         main: What is judged: a task, `task.metric`, or None for the mean over served tasks of each one's first metric.
         patience: Validations without improvement after which training stops; None never stops early.
         validate_every: Steps between validations; None validates after each epoch.
@@ -40,6 +42,7 @@ class Plan:
     compile: bool = False
     clip: float | None = None
     accumulate: int = 1
+    average: float | None = None
     main: str | None = None
     patience: int | None = None
     validate_every: int | None = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -13,6 +13,7 @@ from polytask.precision import autocast, matmul_precision
 from polytask.sharing import private_parameters
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """What a checkpoint can hold."""
 
@@ -21,6 +22,7 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
 
 
+@runtime_checkable
 class Stepping(Stateful, Protocol):
     """An optimizer: of `polytask.optimizers`, or of torch."""
 

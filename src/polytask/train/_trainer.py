@@ -6,12 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, final
+from typing import Any, NamedTuple, Protocol, final, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from polytask.balancers import Balancer
 from polytask.batch import Batch
@@ -20,7 +21,8 @@ from polytask.checkpoint import random_state, set_random_state
 from polytask.errors import DataError, DivergenceError, message
 from polytask.evaluate import evaluate
 from polytask.lock import locked
-from polytask.model import MultiTaskModel
+from polytask.model import MultiTaskModel, Outputs
+from polytask.optimizers import WeightAverage
 from polytask.precision import resolve_precision
 from polytask.sharing import GateStatistics
 from polytask.train._interruption import Interrupted, Watch, watching
@@ -34,12 +36,14 @@ from polytask.train._step import Stateful, Stepping, accumulated_step
 _SECONDS_BETWEEN_CHECKPOINTS = 600.0
 
 
+@runtime_checkable
 class Schedule(Stateful, Protocol):
     """What changes the rates after each step."""
 
     def step(self) -> Any: ...
 
 
+@runtime_checkable
 class Rows(Stateful, Protocol):
     """A loader: one pass is one epoch; it knows its position."""
 
@@ -116,6 +120,8 @@ class Trainer:
         self._meter, self._position = Meter(), _Position()
         self._watch, self._keeper = Watch(), Keeper(None, {})
         self._clock = self._saved_at = self._logged_at = 0.0
+        self._saved_step: int | None = None
+        self._average = None if self.plan.average is None else WeightAverage(self.model, decay=self.plan.average)
         if self.plan.compile:
             self.model.compile()
 
@@ -163,16 +169,19 @@ class Trainer:
     def _begin(self, train: Rows, *, resume: bool) -> None:
         if not resume:
             self._keeper.forget()
+        self.model.train()
         self._clock = self._saved_at = self._logged_at = time.monotonic()
         state = self._keeper.read()
         if state is None:
             return
+        self.model.load_state_dict(state["raw"] or state["model"])
         for name, part in self._parts(train).items():
             part.load_state_dict(state[name])
         self._position = _Position(**state["position"])
+        self._saved_step = self._position.step
         set_random_state(state["random"])
         again = [name for name, best in self._judge.best.items() if best.step == self._position.step]
-        self._keeper.name_latest(again, self.model.state_dict)  # killed between the two, "best" may be an older one
+        self._keeper.name_latest(again, self._served)  # killed between the two, "best" may be an older one
 
     def _loop(self, train: Rows, valid: Rows | None) -> None:
         if self._position.validation_due:
@@ -183,9 +192,9 @@ class Trainer:
             self._pass(train, valid)
         if self._position.validated < self._position.step:
             self._validate(train, valid)
-        best = self._keeper.weights("best")
-        if best is not None:
-            self.model.load_state_dict(best)
+        if "best" not in self._judge.best:
+            self._keeper.name_latest(["best"], self._served)  # nothing was judged: the last weights are served
+        self.model.load_state_dict(self._keeper.weights("best") or self._served())
 
     def _finished(self) -> bool:
         position, plan = self._position, self.plan
@@ -223,6 +232,8 @@ class Trainer:
         balances = accumulated_step(
             self.model, self.balancer, self.optimizer, placed, precision=self.precision, clip=self.plan.clip
         )
+        if self._average is not None:
+            self._average.update()
         if self.schedule is not None:
             self.schedule.step()
         self._position.step += 1
@@ -231,9 +242,13 @@ class Trainer:
         for callback in self._callbacks:
             callback.on_step(self._position.step, balances[-1], num_rows)
 
+    @property
+    def _check_each_step(self) -> bool:
+        return self.device.type == "cpu"
+
     def _after_step(self, train: Rows, valid: Rows | None) -> None:
         step, plan = self._position.step, self.plan
-        if self.device.type == "cpu":
+        if self._check_each_step:
             self._check_losses()
         if step % plan.log_every == 0:
             self._log_losses()
@@ -246,37 +261,33 @@ class Trainer:
             self._stop(train)
 
     def _validate(self, train: Rows, valid: Rows | None) -> None:
-        position = self._position
-        position.validation_due = True
-        improved: list[str] = []
-        if valid is not None:
-            self._check_losses()
-            valid.load_state_dict({"epoch": 0, "row": 0})  # a validation that was broken off would go on in the middle
-            batches = self._until_signal(valid, train)
-            gates = GateStatistics([task.name for task in self.model.tasks])
-            metrics = evaluate(
-                self.model,
-                batches,
-                self.model.tasks,
-                device=self.device,
-                precision=self.precision,
-                observe=lambda outputs: None if outputs.gates is None else gates.update(outputs.gates),
-            )
-            improved = self._judge.judge(position.step, metrics)
-            position.stopped = position.stopped or self._judge.stop
-            score = {"score": _number(self._judge.score(metrics)), "best": "best" in improved}
-            shown = {task: {name: _number(value) for name, value in found.items()} for task, found in metrics.items()}
-            self._record({"kind": "valid", **self._where(), **score, "metrics": shown, "gates": gates.compute()})
-        position.validation_due, position.validated = False, position.step
+        self._position.validation_due = True
+        if self._meter.num_rows:
+            self._log_losses()
+        improved = [] if valid is None else self._judge_now(train, valid)
+        self._position.validation_due, self._position.validated = False, self._position.step
         self._save(train)
-        self._keeper.name_latest(improved, self.model.state_dict)
+        self._keeper.name_latest(improved, self._served)
 
-    def _until_signal(self, valid: Rows, train: Rows) -> Iterator[Batch]:
-        for batch in valid:
-            if self._watch.signum is not None:
-                self.model.train()
-                self._stop(train)
-            yield batch
+    def _judge_now(self, train: Rows, valid: Rows) -> list[str]:
+        gates = GateStatistics([task.name for task in self.model.tasks])
+
+        def observe(outputs: Outputs) -> None:
+            if outputs.gates is not None:
+                gates.update(outputs.gates)
+
+        valid.load_state_dict({"epoch": 0, "row": 0})  # a validation that was broken off would go on in the middle
+        batches = itertools.takewhile(lambda _: self._watch.signum is None, valid)
+        settings: Any = {"device": self.device, "precision": self.precision, "observe": observe}
+        with nullcontext() if self._average is None else self._average.applied():
+            metrics = evaluate(self.model, batches, self.model.tasks, **settings)
+        if self._watch.signum is not None:
+            self._stop(train)  # the validation is due still, and done first after a resume
+        improved = self._judge.judge(self._position.step, metrics)
+        self._position.stopped = self._judge.stop
+        score = {"score": self._judge.score(metrics), "best": "best" in improved}
+        self._record({"kind": "valid", **self._where(), **score, "metrics": metrics, "gates": gates.compute()})
+        return improved
 
     def _stop(self, train: Rows) -> None:
         self._save(train)
@@ -297,8 +308,9 @@ class Trainer:
         return {"step": self._position.step, "epoch": self._position.epoch, "seconds": round(seconds, 3)}
 
     def _record(self, record: Mapping[str, Any]) -> None:
+        plain = _finite(record)
         for callback in self._callbacks:
-            callback.on_record(record)
+            callback.on_record(plain)
 
     def _check_losses(self) -> None:
         failure = self._meter.first_failure()
@@ -308,7 +320,7 @@ class Trainer:
     def _diverged(self, failure: Failure) -> DivergenceError:
         named = ", ".join(f"task {name!r}: {loss}" for name, loss in failure.losses.items())
         latest = self._keeper.latest
-        kept = f" The last good checkpoint is kept in {str(latest)!r}." if latest is not None and latest.exists() else ""
+        kept = f" The last good checkpoint is {str(latest)!r} of step {self._saved_step}." if self._saved_step is not None else ""
         way_out = "Lower the learning rate, set `clip`, or look for extreme inputs and labels of that task."
         return DivergenceError(
             message(f"Every loss must be a finite number at step {failure.step}.", received=named, way_out=way_out) + kept
@@ -322,17 +334,28 @@ class Trainer:
         for name, tensor in self.model.state_dict().items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise self._diverged(Failure(self._position.step, {f"weights {name}": math.nan}))
-        self._keeper.save(lambda: self._state(train))
+        self._keeper.save(self._state(train))
+        self._saved_step = self._position.step
 
     def _parts(self, train: Rows) -> dict[str, Stateful]:
-        parts: dict[str, Stateful] = {"model": self.model, "optimizer": self.optimizer, "balancer": self.balancer}
-        parts |= {"loader": train, "meter": self._meter, "judge": self._judge}
-        return parts if self.schedule is None else parts | {"schedule": self.schedule}
+        parts: dict[str, Stateful] = {"optimizer": self.optimizer, "balancer": self.balancer, "loader": train}
+        parts |= {"meter": self._meter, "judge": self._judge}
+        optional: dict[str, Stateful | None] = {"schedule": self.schedule, "average": self._average}
+        return parts | {name: part for name, part in optional.items() if part is not None}
 
     def _state(self, train: Rows) -> dict[str, Any]:
         state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts(train).items()}
-        position = asdict(self._position) | {"seconds": self._where()["seconds"]}
-        return state | {"position": position, "random": random_state()}
+        state["model"] = self._served()
+        state["raw"] = None if self._average is None else self.model.state_dict()
+        state["position"] = asdict(self._position) | {"seconds": self._where()["seconds"]}
+        return state | {"random": random_state()}
+
+    def _served(self) -> dict[str, Tensor]:
+        """The weights that are judged and served: the averages where there are any."""
+        if self._average is None:
+            return self.model.state_dict()
+        with self._average.applied():
+            return {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
 
     def _total_steps(self, train: Rows) -> int:
         total = self.plan.epochs * math.ceil(len(train) / self.plan.accumulate)
@@ -345,5 +368,8 @@ class Trainer:
         return Result(position.step, position.epoch, self._judge.best.get("best"), per_task, position.stopped, seconds)
 
 
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None  # JSON has no NaN
+def _finite(value: Any) -> Any:
+    """The same tree with None for what is no number: JSON has no NaN."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -75,7 +75,7 @@ class Vocabulary:
         valid = values.is_valid().to_numpy(zero_copy_only=False)
         known = values if valid.all() else values.drop_null()
         if len(known):
-            ids[valid] = self._bucketed(known) if self.buckets is not None else self._found(known, ids[0] if len(ids) else 0)
+            ids[valid] = self._bucketed(known) if self.buckets is not None else self._found(known, int(ids[0]) if len(ids) else 0)
         if given.null_count:
             ids[given.is_null().to_numpy(zero_copy_only=False)] = MISSING
         return ids

@@ -17,9 +17,9 @@ from polytask.data.store import Rows, Scratch
 from polytask.errors import CheckpointError, ConfigError, message
 from polytask.tasks import Task
 
-# Rows and bytes that are shuffled together. A table of no more rows is shuffled perfectly; rows of 250 bytes fill both bounds.
+# Rows and bytes that are shuffled together. A table of no more rows is shuffled perfectly; rows of 128 bytes fill both bounds.
 BUFFER_ROWS = 1 << 19
-BUFFER_BYTES = 1 << 27
+BUFFER_BYTES = 1 << 26
 # A buffer is made of this many blocks or more from all over the table: so many places are mixed in every batch.
 _BLOCKS = 128
 # Rows of a block where the table is large, and blocks of a table where it is small.
@@ -106,7 +106,7 @@ class Loader:
     """Batches of encoded rows, shuffled anew in every epoch.
 
     Rows are read in blocks of neighbouring rows that are picked in random order, and permuted in a buffer of 524288 rows (fewer
-    where that were more than 128 MiB): a table that fits is shuffled perfectly, of a larger one every batch mixes 128 places or
+    where that were more than 64 MiB): a table that fits is shuffled perfectly, of a larger one every batch mixes 128 places or
     more. The order depends on seed, epoch and rank alone. A thread reads ahead.
 
     Iterating goes from the current position to the end of the epoch; then the next epoch is current. Breaking off keeps the

@@ -21,6 +21,8 @@ from polytask.errors import DataError, message
 _GAP = 16
 # Wanted rows that are gathered at a time; times the gap it bounds the memory of the rows between.
 _STRIDE = 8192
+# Rows, and values of all columns, that are encoded at a time: some tens of megabytes, however wide the table.
+_PIECE, _PIECE_VALUES = 1 << 16, 1 << 22
 
 
 class Rows(ABC):
@@ -128,9 +130,10 @@ class EncodedRows(Rows):
         identity = Identity(preprocessing.digest(), table.fingerprint(), layout.labels)
         if not holds(directory, identity):
             with Appender(directory, layout, identity).appending() as appender:
-                for batch in table.batches(preprocessing.columns(labels=labels)):
-                    columns = preprocessing.encode(batch, first_row=appender.num_rows, labels=labels, table=table)
-                    appender.append(layout.pack(columns))
+                columns = preprocessing.columns(labels=labels)
+                for batch in table.batches(columns, rows=max(1024, min(_PIECE, _PIECE_VALUES // max(len(columns), 1)))):
+                    encoded = preprocessing.encode(batch, first_row=appender.num_rows, labels=labels, table=table)
+                    appender.append(layout.pack(encoded))
                     if progress is not None:
                         progress(appender.num_rows, table.num_rows)
                 if not appender.num_rows:

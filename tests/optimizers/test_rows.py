@@ -6,7 +6,7 @@ from torch import nn
 
 from polytask.encoders import EmbeddingTable, touched_rows
 from polytask.optimizers import OPTIMIZERS, build_optimizer
-from polytask.optimizers._rows import _ROWS_AT_ONCE
+from polytask.optimizers._rows import _BYTES_AT_ONCE
 
 
 def gradients(steps, rows=40, touched=7, dim=4):
@@ -84,10 +84,10 @@ def test_untouched_rows_stay_to_the_bit_and_so_does_their_state(name):
 
 
 def test_many_rows_at_once_are_as_few(monkeypatch):
-    size = 2 * _ROWS_AT_ONCE + 77
+    size = 2 * _BYTES_AT_ONCE // 12 + 77
     results = []
-    for at_once in (_ROWS_AT_ONCE, 10**9):
-        monkeypatch.setattr("polytask.optimizers._rows._ROWS_AT_ONCE", at_once)
+    for at_once in (_BYTES_AT_ONCE, 10**9):
+        monkeypatch.setattr("polytask.optimizers._rows._BYTES_AT_ONCE", at_once)
         table = table_of(rows=size + 5, dim=3)
         run(table, "adamw", steps=3, rows=size + 5, touched=3 * size, dim=3)
         results.append(table.weight.detach())

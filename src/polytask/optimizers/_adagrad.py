@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from torch.optim.adagrad import adagrad
+import torch
 
 from polytask.optimizers._base import Entry, Rule
 
@@ -39,12 +39,13 @@ class Adagrad(Rule):
         if weight_decay:
             for entry in entries:
                 entry.value.mul_(1 - lr * weight_decay)
-        adagrad(
+        steps = [entry.step for entry in entries]
+        torch._foreach_add_(steps, 1)
+        torch._fused_adagrad_(
             [entry.value for entry in entries],
             [entry.gradient for entry in entries],
             [entry.slots[0] for entry in entries],
-            [entry.step for entry in entries],
-            fused=True,
+            steps,
             lr=lr,
             weight_decay=0.0,
             lr_decay=0.0,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from torch.optim.adam import adam
+import torch
 
 from polytask.optimizers._base import Entry, Rule
 
@@ -40,15 +40,16 @@ class AdamW(Rule):
 
     def update(self, entries: Sequence[Entry], *, lr: float, weight_decay: float) -> None:
         """Updates all entries in place by one step."""
-        adam(
+        steps = [entry.step for entry in entries]
+        torch._foreach_add_(steps, 1)
+        # What torch.optim.AdamW(fused=True) calls, without the 50 microseconds around it; foreach is slower than a loop on a CPU.
+        torch._fused_adamw_(
             [entry.value for entry in entries],
             [entry.gradient for entry in entries],
             [entry.slots[0] for entry in entries],
             [entry.slots[1] for entry in entries],
             [],
-            [entry.step for entry in entries],
-            fused=True,  # foreach is slower than a loop on a CPU
-            decoupled_weight_decay=True,
+            steps,
             amsgrad=False,
             beta1=self.beta1,
             beta2=self.beta2,

@@ -35,4 +35,4 @@ class Rule(ABC):
 
     @abstractmethod
     def update(self, entries: Sequence[Entry], *, lr: float, weight_decay: float) -> None:
-        """Updates all entries in place by one step."""
+        """Updates all entries in place by one step; they are on one device and of one kind of number."""

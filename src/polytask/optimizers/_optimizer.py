@@ -1,5 +1,6 @@
 """Updates a model and its balancer: a rate per task, touched rows of tables only, state by name."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast, final
 
@@ -57,17 +58,19 @@ class Optimizer:
     def step(self) -> None:
         """Updates every parameter that has a gradient."""
         for group in self.param_groups:
-            present = [member for member in self._members[group["name"]] if member.parameter.grad is not None]
-            for decays in (True, False):
-                decay = self.weight_decay if decays else 0.0
-                chosen = [member for member in present if member.decays is decays]
-                dense = [self._entry(member, _gradient(member.parameter)) for member in chosen if not member.is_table]
-                if dense:
-                    self.rule.update(dense, lr=group["lr"], weight_decay=decay)
-                for member in chosen:
-                    if member.is_table:
-                        rows, values = touched_rows(_gradient(member.parameter))
-                        update_rows(self.rule, self._entry(member, values), rows, lr=group["lr"], weight_decay=decay)
+            alike: defaultdict[tuple[Any, ...], list[Entry]] = defaultdict(list)
+            for member in self._members[group["name"]]:
+                if member.parameter.grad is None:
+                    continue
+                decay = self.weight_decay if member.decays else 0.0
+                if member.is_table:
+                    rows, values = touched_rows(member.parameter.grad)
+                    update_rows(self.rule, self._entry(member, values), rows, lr=group["lr"], weight_decay=decay)
+                else:
+                    entry = self._entry(member, member.parameter.grad)
+                    alike[decay, entry.value.device, entry.value.dtype].append(entry)
+            for (decay, *_), entries in alike.items():
+                self.rule.update(entries, lr=group["lr"], weight_decay=decay)
 
     @torch.no_grad()
     def clip(self, max_norm: float) -> Float[Tensor, ""]:

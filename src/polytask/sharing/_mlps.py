@@ -123,12 +123,18 @@ def side_by_side(groups: Iterable[nn.Module], x: Float[Tensor, "*g n d"]) -> lis
     columns = list(zip(*(group.steps() for group in groups), strict=True))
     total_width = sum(step.weight.shape[0] * step.weight.shape[1] for step in columns[0])
     inputs = [x] * len(groups) if x.dim() == 2 else list(x.unbind(0))
-    if len(groups) == 1 or one_at_a_time(x, total_width):
+    if len(groups) == 1 or one_at_a_time(x, total_width) or _watched(columns):
         return [group(one) for group, one in zip(groups, inputs, strict=True)]
     if x.dim() == 3 and groups[0].num > 1:
         x = x.repeat_interleave(groups[0].num, 0)
     together = _compute(x, [_join(column) for column in columns])
     return list(torch.split(together, [group.num for group in groups]))
+
+
+def _watched(columns: Iterable[Sequence["_Step"]]) -> bool:
+    """Whether a hook looks at an activation: it must see its own group alone."""
+    steps = [] if torch.is_grad_enabled() else [step for column in columns for step in column]  # not a cost of training
+    return any(module._forward_hooks for step in steps for module in step.then.modules())
 
 
 class _Step(NamedTuple):

@@ -1,0 +1,131 @@
+"""Watches what training does to a model: units that no row activates any more."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from polytask.batch import Features
+from polytask.sharing import PerTask
+
+ACTIVATIONS: Final = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.ELU, nn.Mish)
+FLAGGED: Final = 0.5
+"""Share of dead units above which a layer is worth a word; a healthy ReLU layer has a few per cent."""
+
+
+class LayerUnits(NamedTuple):
+    """What the units of one activation did on some rows.
+
+    Args:
+        layer: Name of the activation in the model.
+        owner: Task that the layer is private to, or "shared".
+        num_units: Number of units.
+        dead: Share of units that are 0 on every row.
+        starved: Share of units whose input is the same on every row: what lies before them is dead.
+    """
+
+    layer: str
+    owner: str
+    num_units: int
+    dead: float
+    starved: float
+
+    def finding(self, optimizer: Any = None) -> str:
+        """Names the layer, the cause and a way out, or "" where half of the units live.
+
+        Args:
+            optimizer: Its `param_groups` ("name", "lr") say how fast the layer learned.
+        """
+        if self.dead <= FLAGGED:
+            return ""
+        start = f"{self.dead:.0%} of the {self.num_units} units of {self.layer!r} are dead: 0 on every row, so they cannot learn."
+        if self.starved > self.dead / 2:
+            way_out = "Look at the layers before it, or for features that are constant."
+            return f"{start} Cause: their inputs are the same on every row. {way_out}"
+        cause = f"too large a step{self._rate(optimizer)} pushed what goes into them below 0 for all rows."
+        way_out = f"Lower the learning rate of {self.owner!r}, warm up, clip gradients, or use leaky_relu or silu as activation."
+        return f"{start} Cause: {cause} {way_out}"
+
+    def _rate(self, optimizer: Any) -> str:
+        groups = {} if optimizer is None else {group.get("name"): group for group in optimizer.param_groups}
+        group = groups.get(self.owner)
+        return "" if group is None else f" (learning rate {group.get('initial_lr', group['lr']):g})"
+
+
+def dead_units(model: nn.Module, features: Features) -> list[LayerUnits]:
+    """Activity of every activation layer on some rows, in the order of the model's modules. The model is left as it was.
+
+    The rows should be a few thousand: a unit that answers to one row in a thousand is not dead.
+
+    Prefer it after a run that is worse than it should be, and at each validation of a new set-up.
+    Cost: one forward pass without gradients.
+
+    Args:
+        model: Anything that takes `Features`.
+        features: The rows to look at.
+    """
+    modules: dict[str, nn.Module] = {name: module for name, module in model.named_modules() if isinstance(module, ACTIVATIONS)}
+    owners = _owners(model)
+    seen: defaultdict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+    with _watching(modules, seen, features.num_rows), _evaluating(model), torch.no_grad():
+        model(features)
+    return [_layer(name, owners.get(name, "shared"), seen[name]) for name in modules if name in seen]
+
+
+def _layer(name: str, owner: str, calls: Sequence[tuple[Tensor, Tensor]]) -> LayerUnits:
+    """One module may be called for several groups of units, one after the other."""
+    dead = torch.cat([part for part, _ in calls])
+    starved = torch.cat([part for _, part in calls])
+    return LayerUnits(name, owner, dead.numel(), dead.float().mean().item(), (dead & starved).float().mean().item())
+
+
+@contextmanager
+def _watching(modules: dict[str, nn.Module], seen: dict[str, list[tuple[Tensor, Tensor]]], num_rows: int) -> Iterator[None]:
+    def hook(name: str) -> Any:
+        def watch(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            seen[name].append(_units(inputs[0], output, num_rows))
+
+        return watch
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _units(before: Tensor, after: Tensor, num_rows: int) -> tuple[Bool[Tensor, " u"], Bool[Tensor, " u"]]:
+    """Which units are 0 on every row, and which are given the same on every row."""
+    rows = after.dim() - 2 if after.shape[-2] == num_rows else 0  # stacked layers have the rows next to last
+    dead = ~(after != 0).any(dim=rows)
+    same = before.amax(dim=rows) == before.amin(dim=rows)
+    return dead.flatten(), same.flatten()
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Without dropout, whose zeros are no deaths; every module is put back into its own mode."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _owners(model: nn.Module) -> dict[str, str]:
+    """Task of every module that lies in a `PerTask` container."""
+    names = {module: name for name, module in model.named_modules()}
+    return {
+        names[inner]: task
+        for container in model.modules()
+        if isinstance(container, PerTask)
+        for task in container.names
+        for inner in container.of(task).modules()
+    }

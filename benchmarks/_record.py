@@ -45,24 +45,26 @@ def record(
     name: str,
     rows: Sequence[dict[str, Any]],
     *,
-    title: str,
+    title: str = "",
     seeds: Sequence[int] = (),
     rivals: Sequence[str] = (),
     caveat: str = "",
+    **more: Any,
 ) -> Path:
     """Writes `benchmarks/results/<name>.json`, whole or not at all.
 
     Args:
         name: Stem of the file.
-        rows: What was measured (`row`).
-        title: Heading of its table.
+        rows: What was measured (`row`; other keys become further columns).
+        title: Heading of its table; the name where not given.
         seeds: Seeds that were run.
         rivals: Distributions whose versions matter, beside the usual ones.
         caveat: What holds against the numbers, such as a busy machine.
+        more: Further results; lists of dictionaries become tables of their own.
     """
     path = RESULTS / f"{name}.json"
     content = {
-        "title": title,
+        "title": title or name.replace("_", " ").capitalize(),
         "command": _command(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
@@ -71,10 +73,11 @@ def record(
         "seeds": list(seeds),
         "caveat": caveat,
         "rows": list(rows),
+        **more,
     }
     with replacing(path) as scratch:
         scratch.write_text(json.dumps(content, indent=1) + "\n")
-    path.chmod(0o644)
+        scratch.chmod(0o644)
     return path
 
 

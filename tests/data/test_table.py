@@ -88,14 +88,14 @@ def test_formats_are_not_mixed_nor_misnamed(folder):
     (folder / "d.csv").write_text("x,y\n1,2\n")
     with pytest.raises(DataError, match=r"one format.*csv, parquet.*pattern"):
         open_table(folder)
-    with pytest.raises(ConfigError, match="'parqet'.*Did you mean 'parquet'"):
+    with pytest.raises(ConfigError, match=r"'parqet'.*Did you mean 'parquet'"):
         open_table(folder / "a.parquet", format="parqet")
     with pytest.raises(ConfigError, match="belong to text files"):
         open_table(folder / "a.parquet", csv=Csv())
 
 
 def test_unknown_columns_are_named_with_the_nearest(folder):
-    with pytest.raises(DataError, match="Unknown column.*'xx', 'zz'.*Did you mean 'x'"):
+    with pytest.raises(DataError, match=r"Unknown column.*'xx', 'zz'.*Did you mean 'x'"):
         open_table(folder / "a.parquet").batches(["x", "xx", "zz"])
 
 

@@ -53,9 +53,13 @@ def boundaries(sketch: QuantileSketch, bins: int) -> Float[np.ndarray, " b"]:
         return distribution.values
     heavy = _heavy(sketch, bins)
     rest = distribution.without(heavy)
-    chosen = np.concatenate([heavy, _beside_spikes(sketch, rest)]) if len(rest.values) else heavy
+    room = max(bins - 1 - len(heavy), 0)  # the two ends keep their places
+    chosen = np.concatenate([heavy, _beside_spikes(sketch, rest)[:room]]) if len(rest.values) else heavy
     free = bins + 1 - len(np.unique(chosen))
-    return np.unique(np.concatenate([chosen, _spread(rest, free, chosen)]))
+    spread = _spread(rest, free, chosen)
+    if len(spread) > 1:  # a sketch may not hold the very ends
+        spread[0], spread[-1] = min(spread[0], sketch.minimum), max(spread[-1], sketch.maximum)
+    return np.unique(np.concatenate([chosen, spread]))
 
 
 def _heavy(sketch: QuantileSketch, bins: int) -> Float[np.ndarray, " h"]:

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from polytask.errors import DataError, message
 
 KINDS = {"boolean": pa.bool_(), "integer": pa.int64(), "number": pa.float64(), "text": pa.large_string()}
-_WHOLE = r"^[+-]?[0-9]{1,18}$"
+_WHOLE = r"^-?[0-9]{1,18}$"
 
 
 class Distinct(NamedTuple):

@@ -13,6 +13,8 @@ from polytask.data.numbers import Where, as_numbers, refuse_infinite, row_of
 from polytask.data.values import split_values, value_lists
 from polytask.data.vocabulary import Value, Vocabulary
 
+_LARGEST = 3e38  # a little below what float32 can hold
+
 
 @final
 @dataclass(frozen=True)
@@ -81,7 +83,18 @@ class NumericField:
         """
         values = as_numbers(column, self.name, where)
         refuse_infinite(values, self.name, where)
-        return ((values - self.center) / self.scale).astype(np.float32)
+        return scaled(values, self.center, self.scale)
+
+
+def scaled(values: Float[np.ndarray, " n"], center: float, scale: float) -> Float[np.ndarray, " n"]:
+    """`(values - center) / scale` as float32; what is too far out for float32 is its largest number, not infinite.
+
+    Example:
+        >>> scaled(np.array([3.0, 1e300]), 1.0, 2.0).tolist()
+        [1.0, 2.9999999055496184e+38]
+    """
+    with np.errstate(over="ignore"):
+        return np.clip((values - center) / scale, -_LARGEST, _LARGEST).astype(np.float32)
 
 
 @final

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from polytask.data.bins import boundaries, robust_scale
 from polytask.data.distinct import Distinct, distinct
-from polytask.data.fields import CategoricalField, Field, MultiValuedField, NumericField, split_weights
+from polytask.data.fields import CategoricalField, Field, MultiValuedField, NumericField, scaled, split_weights
 from polytask.data.numbers import Where, as_numbers, refuse_infinite
 from polytask.data.quantiles import QuantileSketch
 from polytask.data.schema import Categorical, Feature, MultiValued, Numeric
@@ -71,7 +71,7 @@ class _NumericFit(FeatureFit):
     def field(self) -> NumericField:
         center, scale = robust_scale(self._sketch.distribution(), self._moments.deviation)
         # Values are scaled to float32, so boundaries must differ there.
-        edges = np.unique(((boundaries(self._sketch, self._feature.bins) - center) / scale).astype(np.float32))
+        edges = np.unique(scaled(boundaries(self._sketch, self._feature.bins), center, scale))
         if len(edges) < 2:
             edges = np.array([0.0, 1.0], np.float32)
         return NumericField(self._feature.name, center, scale, tuple(edges.astype(np.float64).tolist()))

@@ -74,8 +74,9 @@ def refuse_infinite(
         DataError: Names column, row and value. Where values are not one a row, `rows` gives the row of each.
     """
     # NaN - NaN and inf - inf are both NaN, so one sum finds whether a closer look is needed.
-    if np.isfinite(values.sum()):
-        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(values.sum()):
+            return
     infinite = np.flatnonzero(np.isinf(values))
     if infinite.size:
         place = int(infinite[0])

@@ -35,7 +35,8 @@ class Distribution(NamedTuple):
         ends = np.cumsum(self.counts)
         place = share * (int(ends[-1]) - 1)
         low, high = self.values[np.searchsorted(ends, [np.floor(place), np.ceil(place)], side="right")]
-        return float(low + (high - low) * (place - np.floor(place)))
+        with np.errstate(over="ignore"):
+            return float(low + (high - low) * (place - np.floor(place)))
 
     def without(self, values: Float[np.ndarray, " w"]) -> "Distribution":
         """What remains when some values are taken out."""
@@ -65,6 +66,7 @@ class QuantileSketch:
 
     def __init__(self) -> None:
         self.count = 0
+        self.minimum, self.maximum = np.inf, -np.inf
         self._waiting: list[np.ndarray] = []
         self._num_waiting = 0
         self._exact: tuple[np.ndarray, np.ndarray] | None = (np.zeros(0), np.zeros(0, np.int64))
@@ -77,6 +79,7 @@ class QuantileSketch:
     def add(self, values: Float[np.ndarray, " n"]) -> None:
         """Adds finite values."""
         self.count += len(values)
+        self.minimum, self.maximum = values.min(initial=self.minimum), values.max(initial=self.maximum)
         self._waiting.append(np.array(values, np.float64))
         self._num_waiting += len(values)
         if self._num_waiting >= _CHUNK:
@@ -91,6 +94,7 @@ class QuantileSketch:
         for part in other._waiting:
             self.add(part)
         self.count += other.count - other._num_waiting
+        self.minimum, self.maximum = min(self.minimum, other.minimum), max(self.maximum, other.maximum)
         if other._exact is not None:
             self._take_counted(*other._exact)
             return

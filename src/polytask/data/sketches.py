@@ -121,9 +121,10 @@ class Moments:
         """Moments of finite values."""
         if not values.size:
             return cls()
-        mean = float(values.mean())
-        centred = values - mean
-        return cls(values.size, mean, float(np.dot(centred, centred)))
+        with np.errstate(over="ignore", invalid="ignore"):  # beyond 1e154 squares overflow; then `deviation` is infinite
+            mean = float(values.mean())
+            centred = values - mean
+            return cls(values.size, mean, float(np.dot(centred, centred)))
 
     def joined(self, other: "Moments") -> "Moments":
         """Moments of both parts together."""

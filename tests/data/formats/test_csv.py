@@ -73,7 +73,7 @@ def test_a_ragged_line_is_named(tmp_path):
 def test_a_ragged_line_far_down_is_named_rightly(tmp_path):
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"a,b\n" + b"1,xxxxxxxxxxxx\n" * 700_000 + b"7\n"))
-    with pytest.raises(DataError, match="line 700002,.*1 values"):
+    with pytest.raises(DataError, match=r"line 700002,.*1 values"):
         rows(open_table(path))
 
 
@@ -145,14 +145,14 @@ def test_a_header_alone_is_a_table_without_rows(tmp_path):
 def test_options_are_checked():
     with pytest.raises(ConfigError, match="one character"):
         Csv(delimiter="||")
-    with pytest.raises(ConfigError, match="'txt'.*Did you mean 'text'"):
+    with pytest.raises(ConfigError, match=r"'txt'.*Did you mean 'text'"):
         Csv(types={"a": "txt"})
     with pytest.raises(ConfigError, match="needs `names`"):
         Csv(header=False)
 
 
 def test_declared_types_name_columns(tmp_path):
-    with pytest.raises(DataError, match="'agee'.*Did you mean 'age'"):
+    with pytest.raises(DataError, match=r"'agee'.*Did you mean 'age'"):
         open_table(write(tmp_path / "a.csv", "age,b\n1,2\n"), csv=Csv(types={"agee": "text"}))
 
 

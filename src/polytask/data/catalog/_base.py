@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tomli_w
 
-from polytask.data.catalog._sources import Source, downloaded_files, local_files, local_folder, recorded
+from polytask.data.catalog._sources import Source, downloaded_files, local_files, local_folder, present, recorded
 from polytask.data.download import Progress
 from polytask.files import replacing
 
@@ -106,6 +106,10 @@ class Dataset(ABC):
         if folder is not None or not self.sources:
             return self.prepare(folder or Path(), out_dir)
         return self._write(downloaded_files(self.sources, self.folder, self.homepage, progress), Path(out_dir))
+
+    def present(self, source: str | os.PathLike[str] | None = None) -> bool:
+        """True where all files are at hand, in the folder, that of the environment, or the cache; checksums are not taken."""
+        return present(self.sources, self.folder, local_folder(None if source is None else Path(source)))
 
     def _write(self, files: Mapping[str, Path], out: Path) -> Prepared:
         written, rows = {}, {}

@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
-from _record import record
+from _record import record, row
 
 from polytask.balancers import BALANCERS
 from polytask.batch import Batch, Features, Labels
@@ -115,17 +115,15 @@ def main():
             found = measure(shape, kind, options)
             base = found[VOCABULARIES[0]][0]
             for vocabulary, (milliseconds, num_touched) in found.items():
-                row = {
-                    "model": name,
-                    "ids": kind,
-                    "rows in the table": vocabulary,
-                    "rows touched": round(num_touched),
-                    "ms a step": round(milliseconds, 2),
-                    "to 1,000 rows": round(milliseconds / base, 3),
-                }
-                rows.append(row)
-                print(row, flush=True)
-    record("vocabulary_cost", rows=rows, seeds=[0])
+                what = f"{name}, {kind} ids, {vocabulary:,} rows"
+                note = f"{round(num_touched):,} rows touched"
+                rows.append(row(what, round(milliseconds, 2), "ms a step", note=note))
+                if vocabulary > VOCABULARIES[0]:
+                    rows.append(row(what, round(milliseconds / base, 3), "x", against="1,000 rows", note=note))
+                print(what, f"{milliseconds:.2f} ms, {milliseconds / base:.3f} x, {note}", flush=True)
+    title = "Cost of a training step against the size of the vocabulary"
+    caveat = f"CPU time of one thread, median of {options.steps} steps, precision {options.precision}."
+    record("vocabulary_cost", rows, title=title, seeds=[0], caveat=caveat)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from polytask.encoders._embedding import EmbeddingTable
 from polytask.encoders._linear import RobustLinear
 from polytask.encoders._lookup import touched_rows
 from polytask.encoders._numeric import NumericEmbedding
+from polytask.encoders._pages import huge_pages
 from polytask.encoders._periodic import Periodic
 from polytask.encoders._piecewise import PiecewiseLinear
 from polytask.encoders._tabular import NUMERIC_EMBEDDINGS, Tabular
@@ -24,5 +25,6 @@ __all__ = [
     "PiecewiseLinear",
     "RobustLinear",
     "Tabular",
+    "huge_pages",
     "touched_rows",
 ]

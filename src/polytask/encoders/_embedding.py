@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from polytask.batch import Ragged
 from polytask.encoders._bags import POOLINGS, Bags, as_bags, pooled
 from polytask.encoders._lookup import Lookup, look_up, transformed
+from polytask.encoders._pages import huge_pages
 from polytask.errors import ConfigError, DataError, message
 
 
@@ -74,7 +75,7 @@ class EmbeddingTable(nn.Module):
         starts = torch.tensor([0, *sizes[:-1]], dtype=torch.int64).cumsum(0).to(index)
         self.register_buffer("offsets", starts, persistent=False)
         self.register_buffer("_limits", torch.tensor(self.sizes, dtype=index), persistent=False)
-        self.weight = nn.Parameter(torch.empty(total, dim).normal_(std=scale))
+        self.weight = nn.Parameter(huge_pages(torch.empty(total, dim)).normal_(std=scale))
 
     def forward(self, ids: Int[Tensor, "n c"], bags: Sequence[Ragged] = ()) -> Float[Tensor, "n d"]:
         """Embeddings of n rows, field after field.

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polytask.encoders import touched_rows
+from polytask.encoders import huge_pages, touched_rows
 from polytask.errors import CheckpointError, ConfigError, message
 from polytask.optimizers._base import Entry, Rule
 from polytask.optimizers._groups import Group, Member
@@ -111,7 +111,7 @@ class Optimizer:
     def _entry(self, member: Member, gradient: Tensor) -> Entry:
         value = member.parameter
         if member.name not in self._state:
-            slots = {slot: torch.zeros_like(value) for slot in self.rule.slots}
+            slots = {slot: huge_pages(torch.empty_like(value)).zero_() for slot in self.rule.slots}
             self._state[member.name] = slots | {_STEP: torch.zeros((), device=value.device)}
         state = self._state[member.name]
         if not member.is_table and gradient.stride() != value.stride():
@@ -152,4 +152,5 @@ def _compact(parameter: nn.Parameter) -> Tensor:
 
 def _like(parameter: Tensor, slot: str, value: Tensor) -> Tensor:
     """A copy where the parameter is, laid out as it is."""
-    return (torch.zeros((), device=parameter.device) if slot == _STEP else torch.empty_like(parameter)).copy_(value.detach())
+    fresh = torch.zeros((), device=parameter.device) if slot == _STEP else huge_pages(torch.empty_like(parameter))
+    return fresh.copy_(value.detach())

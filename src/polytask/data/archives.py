@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import cast
 
 from polytask.errors import DataError, message
 
@@ -79,7 +79,7 @@ def _unpack_zip(packed: zipfile.ZipFile, directory: Path, max_bytes: int) -> lis
     _bounded(sum(member.file_size for member in members), max_bytes)
     for member, target in zip(members, targets, strict=True):
         with packed.open(member) as source:
-            _write(source, target)
+            _write(cast("BufferedIOBase", source), target)
     return targets
 
 
@@ -94,7 +94,7 @@ def _unpack_tar(packed: tarfile.TarFile, directory: Path, max_bytes: int) -> lis
         source = packed.extractfile(member)
         assert source is not None  # noqa: S101 - a plain file, asked above
         with source:
-            _write(source, target)
+            _write(cast("BufferedIOBase", source), target)
     return targets
 
 
@@ -111,7 +111,7 @@ def _bounded(size: int, max_bytes: int) -> None:
         raise DataError(message(f"An archive must unpack to at most {max_bytes:,} bytes.", received=f"{size:,} bytes"))
 
 
-def _write(source: IO[bytes], target: Path) -> None:
+def _write(source: BufferedIOBase, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("xb") as file:
         shutil.copyfileobj(source, file, _PIECE)

@@ -9,8 +9,9 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from polytask.data.archives import digest
 from polytask.errors import DataError, message
@@ -143,7 +144,7 @@ class Extent(NamedTuple):
     most: int
 
 
-def _copy(response: IO[bytes], file: IO[bytes], extent: Extent, progress: Progress | None) -> None:
+def _copy(response: BufferedIOBase, file: BufferedIOBase, extent: Extent, progress: Progress | None) -> None:
     have = extent.start
     bound = f"A file of at most {extent.most:,} bytes was expected."
     if extent.total is not None and extent.total > extent.most:

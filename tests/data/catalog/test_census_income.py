@@ -67,9 +67,19 @@ def test_values_are_read_as_written(census):
     assert "Foreign born- Not a citizen of U S" in tables["train"]["citizenship"].to_pylist()
 
 
-def test_unknown_group_is_refused():
+@pytest.mark.parametrize(("group", "more"), [(1, "education"), (2, "income_50k")])
+def test_own_inputs_leave_out_what_the_groups_own_labels_are_made_of(prepared, group, more):
+    tables, run = prepared(CensusIncome(group=group, inputs="own"))
+    names = {feature["name"] for feature in run["feature"]}
+    assert names & {"education", "marital_stat", "instance_weight", "income_50k"} == {more}
+    assert names < set(tables["train"].column_names)
+
+
+def test_unknown_group_or_inputs_are_refused():
     with pytest.raises(ConfigError, match=r"1 and 2.*3"):
         CensusIncome(group=3)
+    with pytest.raises(ConfigError, match=r"'paper' and 'own'.*'all'"):
+        CensusIncome(inputs="all")
 
 
 def test_another_file_under_the_name_is_refused(tmp_path):

@@ -39,6 +39,7 @@ KINDS = {
     "list": pa.list_(pa.string()),
     "large list": pa.large_list(pa.large_string()),
     "list view": pa.list_view(pa.string()),
+    "list of views": pa.list_(pa.string_view()),
 }
 
 

@@ -6,6 +6,7 @@ import sys
 import tracemalloc
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -92,6 +93,20 @@ def test_the_source_makes_no_difference(tmp_path, kind):
     assert found.digest() == expected.digest()
     columns = found.encode(next(table.batches()))
     assert np.array_equal(columns.categorical, expected.encode(flat.to_batches()[0]).categorical)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_are_fitted_and_encoded_alike(library):
+    frame = TABLE.to_pandas() if library == "pandas" else pl.from_arrow(TABLE)
+    if library == "pandas":
+        frame["city"] = frame["city"].astype("category")
+        frame["buy"] = frame["buy"].astype("Int8")
+    table = open_table(frame)
+    assert Preprocessing.fit(table, SCHEMA, TASKS) == FITTED
+    found, expected = FITTED.encode(next(table.batches())), encode(TABLE)
+    assert np.array_equal(found.categorical, expected.categorical)
+    assert np.array_equal(found.labels["buy"], expected.labels["buy"], equal_nan=True)
+    assert found.ragged["tags"].ids.tolist() == expected.ragged["tags"].ids.tolist()
 
 
 @settings(max_examples=30, deadline=None)

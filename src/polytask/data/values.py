@@ -68,6 +68,8 @@ def value_lists(
         DataError: Names the first row in which values and weights differ in number.
     """
     values, lengths = column.flatten(), _lengths(column)
+    if pa.types.is_string_view(values.type):
+        values = values.cast(pa.large_string())
     own = None
     if weights is not None:
         own = _parallel(weights, lengths, names, where)

@@ -1,11 +1,14 @@
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 
 from polytask.batch import Features, Ragged
+from polytask.data import Categorical, MultiValued, Numeric, Preprocessing, Schema, open_table
 from polytask.encoders import ENCODERS, NUMERIC_EMBEDDINGS, Tabular
 from polytask.errors import ConfigError
+from polytask.tasks import Binary
 
 CATEGORICAL = (SimpleNamespace(name="city", size=7), SimpleNamespace(name="device", size=3))
 NUMERIC = (
@@ -76,3 +79,25 @@ def test_low_precision_keeps_the_table_in_float32():
     loss.backward()
     assert encoder.table.weight.grad.dtype == torch.float32
     assert encoder.numeric.weight.grad.dtype == torch.float32
+
+
+def test_it_fits_what_preprocessing_makes_of_a_table():
+    frame = pd.DataFrame(
+        {
+            "city": ["rome", "oslo", "rome", None] * 30,
+            "gains": [0.0, 0.0, 5.0, None] * 30,
+            "genres": [["a", "b"], [], ["b"], ["a"]] * 30,
+            "click": [0, 1] * 60,
+        }
+    )
+    table = open_table(frame)
+    schema = Schema((Categorical("city"), Numeric("gains"), MultiValued("genres", pooling="max")))
+    preprocessing = Preprocessing.fit(table, schema, [Binary("click")])
+    columns = preprocessing.encode(next(table.batches()))
+    encoder = Tabular(preprocessing, embedding_dim=4, numeric_dim=3)
+    out = encoder(columns.to_batch(preprocessing.tasks).features)
+    assert out.shape == (120, 11) == (120, encoder.out_features)
+    assert torch.isfinite(out).all()
+    assert torch.equal(out[1, 4:8], torch.zeros(4))  # a row without genres
+    assert not torch.equal(out[0], out[2])
+    assert torch.equal(out[:4], out[4:8])

@@ -8,9 +8,14 @@ from polytask.data.catalog._census_income import _COLUMNS
 from polytask.errors import ConfigError, DataError
 
 
-@pytest.fixture(scope="module", params=[1, 2])
-def census(request, prepared):
-    return request.param, *prepared(CensusIncome(group=request.param))
+@pytest.fixture(scope="module")
+def both(prepared):
+    return {group: prepared(CensusIncome(group=group)) for group in (1, 2)}
+
+
+@pytest.fixture(params=[1, 2])
+def census(request, both):
+    return request.param, *both[request.param]
 
 
 def rate(table, name):
@@ -51,10 +56,18 @@ def test_missing_values_are_only_where_they_are(census):
     assert "NA" in tables["train"]["hisp_origin"].to_pylist()
 
 
-def test_halves_of_the_test_file_are_disjoint_and_repeatable(census, prepared):
-    group, tables, _ = census
-    again, _ = prepared(CensusIncome(group=group))
-    assert all(again[part].equals(tables[part]) for part in tables)
+def test_both_groups_have_the_same_people_in_the_same_parts(both):
+    (first, _), (second, _) = both.values()
+    shared = [name for name in first["test"].column_names if name != "income"]
+    assert all(first[part].select(shared).equals(second[part].select(shared)) for part in first)
+
+
+def test_halves_are_cut_by_the_documented_seed(both, local_data):
+    with gzip.open(local_data / "census-income" / "census-income.test.gz") as file:
+        ages = [int(line.split(b",")[0]) for line in file]
+    order = np.random.default_rng(0).permutation(99_762)
+    for part, rows in (("valid", order[:49_881]), ("test", order[49_881:])):
+        assert np.array_equal(both[1][0][part]["age"].to_numpy(), np.array(ages)[np.sort(rows)])
 
 
 def test_values_are_read_as_written(census):

@@ -7,7 +7,7 @@ from typing import final
 
 import pyarrow as pa
 
-from polytask.data.catalog._ali_ccp_raw import COMBINATIONS, LISTS, SINGLES, joined, pairs
+from polytask.data.catalog._ali_ccp_raw import LISTS, SINGLES, joined, pairs
 from polytask.data.catalog._base import Dataset, Declared, Parts, binary, categorical, multi_valued, numeric
 from polytask.data.catalog._sources import Source
 from polytask.data.catalog._tables import cut, read_text, to_numbers
@@ -29,7 +29,8 @@ class AliCcp(Dataset):
     """Ali-CCP: click, and purchase given click, on 85 million exposures of Taobao; the data of ESMM.
 
     Fields keep their official numbers as names: 101 user, 121-129 profile, 205 item, 206 category, 207 shop, 210 intention,
-    216 brand, 301 scene, 508 509 702 853 combinations, `*_14` past behaviour (multi-valued, weighted).
+    216 brand, 301 scene, 508 509 702 853 combinations, `*_14` past behaviour.
+    In the forms "raw" and "esmm" intention, combinations and past behaviour are multi-valued and weighted.
 
     Args:
         form: "raw" reads the official skeleton and common-feature files (fetched by hand; some 38 GB as text) as a stream.
@@ -76,7 +77,7 @@ class AliCcp(Dataset):
         if self.form == "aitm":
             return categorical(*_AITM)
         lists = tuple(multi_valued(name, weights=f"{name}_weight") for name in LISTS)
-        return *categorical(*SINGLES, *COMBINATIONS), *numeric(*(f"D{name}" for name in COMBINATIONS)), *lists
+        return *categorical(*SINGLES), *lists
 
     def parts(self, files: Mapping[str, Path]) -> Parts:
         """Rows in the order of their file."""

@@ -15,9 +15,9 @@ from polytask.data.archives import open_plain
 from polytask.errors import DataError, message
 
 SINGLES = ("101", "121", "122", "124", "125", "126", "127", "128", "129", "205", "206", "207", "216", "301")
-COMBINATIONS = ("508", "509", "702", "853")
-"""One id a row (the first, should there be more), with a value in a column with `D` before the number, as torch-rechub has it."""
-LISTS = ("109_14", "110_14", "127_14", "150_14", "210")
+"""One id a row (the first, should there be more), of value 1."""
+LISTS = ("109_14", "110_14", "127_14", "150_14", "210", "508", "509", "702", "853")
+"""Any number of ids, each with a value; the combinations too, though many rows have one."""
 
 _FEATURE, _ID, _VALUE = "\x01", "\x02", "\x03"
 _CHUNK = 65_536
@@ -127,11 +127,8 @@ def _table(rows: list[Exposure]) -> pa.Table:
         "click": pa.array([row.click for row in rows], pa.int8()),
         "purchase": pa.array([row.purchase for row in rows], pa.int8()),
     }
-    for name in SINGLES + COMBINATIONS:
-        found = [row.fields.get(name, ()) for row in rows]
-        columns[name] = pa.array([given[0][0] if given else None for given in found], pa.string())
-        if name in COMBINATIONS:
-            columns[f"D{name}"] = pa.array([given[0][1] if given else None for given in found], pa.float32())
+    for name in SINGLES:
+        columns[name] = pa.array([next((value for value, _ in row.fields.get(name, ())), None) for row in rows], pa.string())
     for name in LISTS:
         found = [row.fields.get(name, ()) for row in rows]
         offsets = pa.array(np.concatenate([[0], np.cumsum([len(given) for given in found])]), pa.int32())

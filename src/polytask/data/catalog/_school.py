@@ -90,7 +90,7 @@ class School(Dataset):
         """Rows in the order of the source."""
         data = read_matlab(files["school_b.mat"], x=(28, _NUM_ROWS), y=(_NUM_ROWS, 1), task_indexes=(_NUM_SCHOOLS, 1))
         first = data["task_indexes"].ravel().astype(np.int64) - 1
-        table = _table(data["x"][:27], data["y"].ravel().astype(float), first)
+        table = _table(data["x"][:27].astype(np.int16), data["y"].ravel().astype(float), first)
         rows = self._rows(files[f"school_{self.fold}_indexes.mat"])
         return {part: [table.take(part_rows)] for part, part_rows in rows.items()}
 

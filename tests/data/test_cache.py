@@ -51,10 +51,10 @@ def test_an_error_leaves_nothing_behind(tmp_path, make_packed):
 
 
 class SmallDisk:
-    """A file on a disk with room for 30 kB that takes 777 bytes at a time."""
+    """A file on a disk with room for 90 kB that takes 777 bytes at a time."""
 
     def __init__(self, file):
-        self.file, self.room = file, 30_000
+        self.file, self.room = file, 90_000
 
     def write(self, data):
         if not self.room:
@@ -146,7 +146,7 @@ def test_what_a_killed_writer_left_is_swept_and_a_living_one_spared(tmp_path, ma
     packed = make_packed(10)
     process = multiprocessing.get_context("fork").Process(target=_hang, args=(tmp_path / "rows", packed))
     process.start()
-    while not list(tmp_path.glob(".rows.*.part/list*")) and not list(tmp_path.glob(".rows.*.part/labels.bin")):
+    while not list(tmp_path.glob(".rows.*.part/rows.bin")):
         time.sleep(0.01)
     write(tmp_path / "rows", packed)
     assert len(names(tmp_path)) == 2
@@ -176,8 +176,8 @@ def test_damaged_rows_are_refused_by_name(tmp_path, make_packed, damage):
     directory = tmp_path / "rows"
     write(directory, make_packed(10, ragged=True))
     if damage == "cut":
-        os.truncate(directory / "numeric.bin", 79)
-        match = r"numeric\.bin' must have 80 bytes\. Received: 79 bytes"
+        os.truncate(directory / "rows.bin", 359)
+        match = r"rows\.bin' must have 360 bytes\. Received: 359 bytes"
     elif damage == "missing":
         (directory / "list-1-ids.bin").unlink()
         match = r"list-1-ids\.bin'.*Received: no file"
@@ -198,6 +198,6 @@ def test_damaged_rows_are_refused_by_name(tmp_path, make_packed, damage):
 def test_rows_cut_short_while_open_are_noticed(tmp_path, make_packed):
     write(tmp_path / "rows", make_packed(100))
     rows = EncodedRows.open(tmp_path / "rows")
-    os.truncate(tmp_path / "rows" / "numeric.bin", 400)
-    with pytest.raises(DataError, match=r"numeric\.bin' must be as long as it was"):
+    os.truncate(tmp_path / "rows" / "rows.bin", 400)
+    with pytest.raises(DataError, match=r"rows\.bin' must be as long as it was"):
         rows.read(slice(0, 100))

@@ -24,7 +24,16 @@ def test_ids_come_back_whatever_their_width(sizes, n, random):
 
 @pytest.mark.parametrize(
     ("sizes", "row_bytes"),
-    [((256, 3), 2), ((257, 3), 4), ((65_536,), 2), ((65_537,), 4), ((5,) * 4 + (70_000,), 12), ((70_000,) * 4, 16)],
+    [
+        ((256,) * 8, 8),
+        ((257,) + (3,) * 3, 8),
+        ((65_536,) * 4, 8),
+        ((65_537,), 4),
+        ((5,) * 7 + (70_000,), 20),
+        ((70_000,) * 4, 16),
+        ((300,) * 63, 128),  # 126 bytes, filled up to two cache lines
+        ((9, 9, 9), 4),
+    ],
 )
 def test_ids_take_as_few_bytes_as_pays(sizes, row_bytes):
     assert Layout(sizes, 0).row_bytes == row_bytes

@@ -62,8 +62,7 @@ class Manifest:
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Name and number of bytes of every file but the manifest."""
-        for array in self.layout.arrays:
-            yield f"{array.name}.bin", array.row_bytes * self.num_rows
+        yield "rows.bin", self.layout.record.itemsize * self.num_rows
         for position, (name, dtype, weighted) in enumerate(self.layout.lists):
             values = self.num_values[name]
             yield f"list-{position}-ids.bin", np.dtype(dtype).itemsize * values
@@ -73,8 +72,9 @@ class Manifest:
 
     def write(self, directory: Path) -> None:
         """Writes it into the directory."""
-        layout = {key: value for key, value in asdict(self.layout).items() if key not in ("large", "arrays", "lists")}
-        plain = {"format": _FORMAT, **asdict(self), "layout": layout}
+        layout = {key: value for key, value in vars(self.layout).items() if key not in ("large", "record", "lists")}
+        plain = {"format": _FORMAT, "identity": asdict(self.identity), "layout": layout}
+        plain |= {"num_rows": self.num_rows, "num_values": self.num_values}
         with (directory / _MANIFEST).open("wb") as file:
             file.write(json.dumps(plain, indent=1).encode())
             os.fsync(file.fileno())
@@ -157,8 +157,7 @@ class Appender:
 
     def append(self, rows: Packed) -> None:
         """Adds rows at the end."""
-        for name, array in rows.arrays.items():
-            self._append(name, array)
+        self._append("rows", rows.records)
         for position, name in enumerate(self._num_values):
             self._append_list(position, name, rows.lists[name])
         self.num_rows += rows.num_rows

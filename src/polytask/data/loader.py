@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, final
 
@@ -227,6 +227,7 @@ class _Reader:
     order: Order
     batch_size: int
     shuffle: bool
+    scratch: Scratch = field(default_factory=Scratch)
 
     def batches(self, epoch: int, row: int, stop: int) -> Generator[Batch, None, None]:
         """Batches of positions `row` to `stop` of an epoch."""
@@ -241,12 +242,12 @@ class _Reader:
             yield self.rows.load(np.array([[start, min(start + self.batch_size, before + stop)]])).unpack()
 
     def _shuffled(self, epoch: int, row: int, stop: int) -> Iterator[Columns]:
-        scratch, parts, missing = Scratch(), list[Columns](), min(self.batch_size, stop - row)
+        parts, missing = list[Columns](), min(self.batch_size, stop - row)
         if missing <= 0:
             return
         first, skipped = divmod(row, self.order.size)
         for pieces, within in self.order.buffers(epoch, first):
-            buffer, at, skipped = self.rows.load(pieces, scratch), skipped, 0
+            buffer, at, skipped = self.rows.load(pieces, self.scratch), skipped, 0
             while at < len(within) and missing:
                 part = buffer.take(within[at : at + missing])
                 parts.append(part.unpack())

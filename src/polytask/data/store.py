@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import final
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, UInt8
 
 from polytask.data.cache import Appender, Identity, Manifest, Progress, holds
 from polytask.data.columns import Columns, RaggedColumn
@@ -152,12 +152,12 @@ class EncodedRows(Rows):
         directory = Path(directory)
         manifest = Manifest.read(directory)
         layout = manifest.layout
-        kinds = {array.name: (array.dtype, array.width) for array in layout.arrays}
+        kinds = {"rows": layout.record.itemsize}
         for position, (_, dtype, weighted) in enumerate(layout.lists):
-            kinds |= {f"list-{position}-ids": (dtype, 0), f"list-{position}-offsets": ("int64", 0)}
+            kinds |= {f"list-{position}-ids": np.dtype(dtype).itemsize, f"list-{position}-offsets": 8}
             if weighted:
-                kinds[f"list-{position}-weights"] = ("float32", 0)
-        files = {name: _File(directory / f"{name}.bin", dtype, width) for name, (dtype, width) in kinds.items()}
+                kinds[f"list-{position}-weights"] = 4
+        files = {name: _File(directory / f"{name}.bin", row_bytes) for name, row_bytes in kinds.items()}
         return cls(layout, manifest.num_rows, files)
 
     @classmethod
@@ -168,7 +168,7 @@ class EncodedRows(Rows):
     @classmethod
     def in_memory(cls, rows: Packed) -> "EncodedRows":
         """Rows that are packed already, kept in memory."""
-        arrays = dict(rows.arrays)
+        arrays = {"rows": rows.records}
         for position, column in enumerate(rows.lists.values()):
             arrays |= {f"list-{position}-ids": column.ids, f"list-{position}-offsets": column.offsets}
             if column.weights is not None:
@@ -179,15 +179,13 @@ class EncodedRows(Rows):
         """Reads rows `start` to `stop` of each piece, one piece after the other."""
         spans = _joined(pieces)
         num_rows = int((spans[:, 1] - spans[:, 0]).sum())
-        scratch = scratch or Scratch()
-        arrays = {array.name: scratch.matrix(array.name, array.dtype, (num_rows, array.width)) for array in self.layout.arrays}
+        records = (scratch or Scratch()).records(num_rows, self.layout.record.itemsize)
         at = 0
         for start, stop in spans.tolist():
-            for name, out in arrays.items():
-                _read(self._arrays[name], out[at : at + stop - start], start)
+            _read(self._arrays["rows"], records[at : at + stop - start], start)
             at += stop - start
         lists = {name: self._load_list(position, spans) for position, (name, _, _) in enumerate(self.layout.lists)}
-        return Packed(self.layout, num_rows, arrays, lists)
+        return Packed(self.layout, records, lists)
 
     def subset(self, keep: Bool[np.ndarray, " n"] | Int[np.ndarray, " r"]) -> "EncodedView":
         """A part of the rows, in their order."""
@@ -210,18 +208,16 @@ class EncodedRows(Rows):
     def _gather(self, index: Int[np.ndarray, " r"], scratch: "Scratch | None" = None) -> Packed:
         if not len(index):
             return self.load(np.zeros((0, 2), np.int64))
-        scratch, strip_scratch = scratch or Scratch(), Scratch()
-        arrays = {array.name: scratch.matrix(array.name, array.dtype, (len(index), array.width)) for array in self.layout.arrays}
-        parts = []
+        records = (scratch or Scratch()).records(len(index), self.layout.record.itemsize)
+        strip, parts = Scratch(), []
         for at in range(0, len(index), _STRIDE):
             spans, positions = _spans(index[at : at + _STRIDE])
-            block = self.load(spans, strip_scratch)
-            for name, out in arrays.items():
-                # The mode spares a copy: with the default one `take` must not touch `out` before it has seen every position.
-                block.arrays[name].take(positions, axis=0, out=out[at : at + _STRIDE], mode="clip")
+            block = self.load(spans, strip)
+            # The mode spares a copy: with the default one `take` must not touch `out` before it has seen every position.
+            block.records.take(positions, axis=0, out=records[at : at + _STRIDE], mode="clip")
             parts.append({name: column.take(positions) for name, column in block.lists.items()})
         lists = {name: RaggedColumn.joined([part[name] for part in parts]) for name, _, _ in self.layout.lists}
-        return Packed(self.layout, len(index), arrays, lists)
+        return Packed(self.layout, records, lists)
 
 
 @final
@@ -283,23 +279,22 @@ class Scratch:
     """Memory that is used again and again: fresh memory costs as much as what is read into it."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, np.ndarray] = {}
+        self._kept = np.empty(0, np.uint8)
 
-    def matrix(self, name: str, dtype: str, shape: tuple[int, int]) -> np.ndarray:
-        """An uninitialised matrix; it shares memory with the last one of the same name."""
-        kept = self._kept.get(name)
-        if kept is None or len(kept) < shape[0]:
-            kept = self._kept[name] = np.empty(shape, dtype)
-        return kept[: shape[0]]
+    def records(self, num_rows: int, row_bytes: int) -> UInt8[np.ndarray, "n b"]:
+        """Uninitialised records, in the memory of the last ones, at the start of a cache line."""
+        if len(self._kept) < num_rows * row_bytes + 64:
+            self._kept = np.empty(num_rows * row_bytes + 64, np.uint8)
+        first = -self._kept.ctypes.data % 64
+        return self._kept[first : first + num_rows * row_bytes].reshape(num_rows, row_bytes)
 
 
 @final
 class _File:
-    """Numbers in a file, `width` a row. Reading moves no shared position, so any number of threads may read."""
+    """A file of rows of `row_bytes` each. Reading moves no shared position, so any number of threads may read."""
 
-    def __init__(self, path: Path, dtype: str, width: int) -> None:
-        self.path = path
-        self.row_bytes = np.dtype(dtype).itemsize * max(width, 1)
+    def __init__(self, path: Path, row_bytes: int) -> None:
+        self.path, self.row_bytes = path, row_bytes
         self.handle = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         weakref.finalize(self, os.close, self.handle)
 

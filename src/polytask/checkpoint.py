@@ -22,7 +22,7 @@ from polytask.files import replacing
 VERSION = 1
 """Of the format; a file with a greater one was written by a later release."""
 
-_DATA_KEY = "polytask"  # of the safetensors header's text metadata
+_DATA_KEY, _SUM_KEY = "polytask", "polytask_crc32"  # of the safetensors header's text metadata
 _REFERENCE, _TUPLE, _ITEMS = "$tensor", "$tuple", "$items"
 
 
@@ -48,7 +48,10 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any], *, identity: Ma
     tree = {name: packer.pack(part, name) for name, part in state.items()}
     header = {"version": VERSION, "identity": identity or {}, "state": tree, "crc32": packer.checksums()}
     with _explained_writing(path), replacing(path) as scratch:
-        save_file(packer.tensors, scratch, {_DATA_KEY: json.dumps(header)})
+        mode = scratch.stat().st_mode
+        text = json.dumps(header)
+        save_file(packer.tensors, scratch, {_DATA_KEY: text, _SUM_KEY: str(zlib.crc32(text.encode()))})
+        scratch.chmod(mode)  # safetensors puts a file of its own there, for the owner only
 
 
 def load(
@@ -76,6 +79,8 @@ def load(
 def alias(source: Path, target: Path) -> None:
     """Makes `target` the same file as `source`, in one step and without writing it again where the disk has hard links."""
     with _explained_writing(target):
+        if target.exists() and target.samefile(source):
+            return
         scratch = target.with_name(f".{target.name}.{os.getpid()}.part")
         scratch.unlink(missing_ok=True)
         try:
@@ -99,7 +104,7 @@ def random_state() -> dict[str, Any]:
         ],
         "python": random.getstate(),
     }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         state["cuda"] = torch.cuda.get_rng_state_all()
     if torch.backends.mps.is_available():
         state["mps"] = torch.mps.get_rng_state()
@@ -147,7 +152,7 @@ class _Packer:
         )
 
     def checksums(self) -> dict[str, int]:
-        """CRC-32 of each tensor's bytes."""
+        """CRC-32 of each tensor."""
         return {key: _checksum(tensor) for key, tensor in self.tensors.items()}
 
     def _keep(self, tensor: Tensor, place: str) -> str:
@@ -178,20 +183,21 @@ def _unpack(value: Any, tensor: Any) -> Any:
 
 
 def _checksum(tensor: Tensor) -> int:
-    return zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy()) if tensor.numel() else 0
+    start = zlib.crc32(f"{tensor.dtype} {list(tensor.shape)}".encode())
+    return zlib.crc32(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()), start) if tensor.numel() else start
 
 
 def _tensor(path: str | os.PathLike[str], file: Any, key: str, checksums: Mapping[str, int]) -> Tensor:
     tensor: Tensor = file.get_tensor(key).clone()  # the file may be mapped: a later write to it must not be seen
     if _checksum(tensor) != checksums[key]:
-        raise CheckpointError(
-            message(
-                f"Checkpoint {os.fspath(path)!r} is damaged.",
-                received=f"other bytes in {key!r} than were written",
-                way_out="Delete it and continue from another checkpoint.",
-            )
-        )
+        raise _damaged(path, repr(key))
     return tensor
+
+
+def _damaged(path: str | os.PathLike[str], place: str) -> CheckpointError:
+    way_out = "Delete it and continue from another checkpoint."
+    received = f"other bytes in {place} than were written"
+    return CheckpointError(message(f"Checkpoint {os.fspath(path)!r} is damaged.", received=received, way_out=way_out))
 
 
 def _header(path: str | os.PathLike[str], metadata: Mapping[str, str] | None) -> dict[str, Any]:
@@ -199,6 +205,8 @@ def _header(path: str | os.PathLike[str], metadata: Mapping[str, str] | None) ->
         raise CheckpointError(
             message(f"{os.fspath(path)!r} is not a checkpoint of Polytask.", received="a safetensors file of another program")
         )
+    if metadata.get(_SUM_KEY) != str(zlib.crc32(metadata[_DATA_KEY].encode())):
+        raise _damaged(path, "the header")
     header: dict[str, Any] = json.loads(metadata[_DATA_KEY])
     if header["version"] > VERSION:
         raise CheckpointError(

@@ -1,7 +1,7 @@
 """Files that are whole or absent: nobody ever reads a half-written one."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,13 +23,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    scratch = Path(name)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    os.close(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # mkstemp would keep it from everybody else
     try:
         yield scratch
         _settle(scratch)
-        os.replace(scratch, path)
+        scratch.replace(path)
         _settle(path.parent)
     except BaseException:
         scratch.unlink(missing_ok=True)

@@ -300,7 +300,7 @@ def differences(one, other, place=""):
         return [found for key in one for found in differences(one[key], other[key], f"{place}/{key}")]
     if isinstance(one, list | tuple) and len(one) == len(other):
         return [found for key, (a, b) in enumerate(zip(one, other, strict=True)) for found in differences(a, b, f"{place}/{key}")]
-    return [] if one == other or one != one and other != other else [place]
+    return [] if one == other or (one != one and other != other) else [place]
 
 
 @pytest.mark.parametrize("options", [{"accumulate": 3}, {"average": 0.9}, {"log_every": 2}])

@@ -36,5 +36,6 @@ class LossBalancer(Balancer):
         with torch.enable_grad():
             self.objective(values).backward()  # type: ignore[no-untyped-call]
         weights = {name: torch.zeros_like(value) if value.grad is None else value.grad for name, value in values.items()}
-        torch.autograd.backward(list(losses.values()), list(weights.values()))
+        # One scalar root: handing `weights` to autograd as gradients would import all of sympy at the first step.
+        sum(weights[name] * loss for name, loss in losses.items()).backward()  # type: ignore[union-attr]
         return Balance({name: loss.detach() for name, loss in losses.items()}, weights)

@@ -71,7 +71,7 @@ class Uncertainty(LossBalancer):
 
     def objective(self, losses: Mapping[str, Tensor]) -> Tensor:
         """`Σ_k e^(-s_k) L_k + s_k / 2`."""
-        own = [self.log_variance(name) for name in losses]
+        own: list[Tensor] = [self.log_variance(name) for name in losses]
         with torch.no_grad():
             for parameter in own:  # projected, not clamped in the graph: beyond a bound a clamp has no gradient to come back by
                 parameter.clamp_(*self.bounds)

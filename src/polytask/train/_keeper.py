@@ -29,6 +29,12 @@ class Keeper:
         """The file of the latest checkpoint, or None where nothing is kept on disk."""
         return None if self._folder is None else self._folder / "latest.safetensors"
 
+    def sweep(self) -> None:
+        """Removes what a killed process was writing; for whoever holds the directory's lock."""
+        if self._folder is not None and self._folder.exists():
+            for file in self._folder.glob(".*"):
+                file.unlink()
+
     def read(self) -> dict[str, Any] | None:
         """The latest state, or None where there is none yet."""
         if self.latest is None or not self.latest.exists():

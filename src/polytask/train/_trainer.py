@@ -167,6 +167,7 @@ class Trainer:
         return self._result()
 
     def _begin(self, train: Rows, *, resume: bool) -> None:
+        self._keeper.sweep()
         if not resume:
             self._keeper.forget()
         self.model.train()

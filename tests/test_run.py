@@ -222,7 +222,9 @@ def test_fit_on_frames_gives_the_frame_that_was_given(folder):
 
 def test_saved_and_loaded_predicts_the_same(folder, tmp_path):
     table = pq.read_table(folder / "train.parquet")
-    fitted = fit(table, [Binary("click")], sharing="shared_bottom", train={"epochs": 1}, features={"include": ["user_*", "position"]})
+    fitted = fit(
+        table, [Binary("click")], sharing="shared_bottom", train={"epochs": 1}, features={"include": ["user_*", "position"]}
+    )
     fitted.save(tmp_path / "model")
     assert load(tmp_path / "model").predict(table).equals(fitted.predict(table))
     assert {path.name for path in (tmp_path / "model").iterdir()} == {"config.toml", "preprocessing.json", "checkpoints"}
@@ -242,7 +244,9 @@ def test_fit_learns_what_is_to_be_learnt():
 
 def test_check_finds_constants_and_labels_in_disguise(folder):
     table = pq.read_table(folder / "train.parquet")
-    table = table.append_column("always", pa.array([4] * 1500)).append_column("clicked", pa.array(table["click"].to_numpy() * 2.0))
+    table = table.append_column("always", pa.array([4] * 1500)).append_column(
+        "clicked", pa.array(table["click"].to_numpy() * 2.0)
+    )
     pq.write_table(table, folder / "odd.parquet")
     features = [{"kind": "numeric", "name": name} for name in ("always", "clicked", "user_age")]
     config = declared(folder, data={"train": "odd.parquet"}, feature=features, features={"include": ["device"]})
@@ -270,7 +274,12 @@ def test_unknown_columns_are_reported_together(folder):
     )
     with pytest.raises(DataError) as caught:
         prepare(config, folder / "nowhere")
-    for text in ("task.clik.label: 'clik'. Did you mean 'click'?", "feature.age: 'age'", "'sesion'. Did you mean 'session'?", "data.weight"):
+    for text in (
+        "task.clik.label: 'clik'. Did you mean 'click'?",
+        "feature.age: 'age'",
+        "'sesion'. Did you mean 'session'?",
+        "data.weight",
+    ):
         assert text in str(caught.value)
 
 

@@ -28,17 +28,23 @@ for function in (init, check, train, evaluate, predict, list_, data):
     app.command(function.__name__.rstrip("_"))(_verb.clean(function))
 
 
-@app.callback()
-def options(
-    traceback: Annotated[bool, typer.Option("--traceback", help="Show where in the code an error arose.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
-) -> None:
-    """Multi-task learning for PyTorch: share what should be shared, and know whether it helped."""
-    if version:
+def _print_version(wanted: bool) -> bool:
+    if wanted:
         from polytask import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def options(
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where in the code an error arose.")] = False,
+    version: Annotated[  # noqa: ARG001 - its callback ends the command before anything else is asked for
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Multi-task learning for PyTorch: share what should be shared, and know whether it helped."""
     if traceback:
         os.environ[_verb.TRACEBACK] = "1"
 

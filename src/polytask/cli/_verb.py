@@ -41,9 +41,9 @@ def clean(verb: Callable[..., None]) -> Callable[..., None]:
                 raise
             complain(f"polytask: {error}")
             raise typer.Exit(USER_ERROR) from None
-        except KeyboardInterrupt:
-            complain("polytask: interrupted.")
-            raise typer.Exit(INTERRUPTED) from None
+        except KeyboardInterrupt as stop:  # Ctrl-C anywhere, or a training that saved first and knows its signal
+            complain(f"polytask: {stop or 'interrupted.'}")
+            raise typer.Exit(getattr(stop, "exit_code", INTERRUPTED)) from None
         except BrokenPipeError:  # the reader of our output is gone (`polytask list | head`): nothing is left to say
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from polytask.config import RunConfig
-from polytask.data import Feature, MultiValued, Schema, Table, infer_schema
+from polytask.data import FEATURES, Feature, MultiValued, Schema, Table, propose_features
 from polytask.errors import ConfigError, DataError, message, nearest
 
 
@@ -18,13 +18,17 @@ def bound_schema(config: RunConfig, table: Table) -> Schema:
     check_columns(config, table)
     declared = {feature.name: feature for feature in config.declared}
     features: Sequence[Feature] = config.declared
+    reasons: list[str] = []
     if config.features is not None:
         free = _candidates(config, table)
-        inferred = {feature.name: feature for feature in infer_schema(table, config.tasks).features}
+        proposed = {item.name: item for item in propose_features(table, config.tasks)}
+        inferred = {name: FEATURES[item.kind](name, **item.options) for name, item in proposed.items() if item.kind in FEATURES}
+        reasons = [f"{name!r} is {proposed[name].reason}" for name in free if name not in inferred]
         features = [declared.get(name) or inferred[name] for name in free if name in declared or name in inferred]
         features += [feature for feature in config.declared if feature.name not in free]
     if not features:
-        raise ConfigError(message("A run needs a feature.", received="none", way_out="Declare [[feature]], or mend [features]."))
+        way_out = "Declare [[feature]], or mend [features]."
+        raise ConfigError(message("A run needs a feature.", received="; ".join(reasons[:9]) or "no column", way_out=way_out))
     return Schema(tuple(features), weight=config.data.weight)
 
 

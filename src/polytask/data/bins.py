@@ -57,8 +57,11 @@ def boundaries(sketch: QuantileSketch, bins: int) -> Float[np.ndarray, " b"]:
     chosen = np.concatenate([heavy, _beside_spikes(sketch, rest)[:room]]) if len(rest.values) else heavy
     free = bins + 1 - len(np.unique(chosen))
     spread = _spread(rest, free, chosen)
-    if len(spread) > 1:  # a sketch may not hold the very ends
-        spread[0], spread[-1] = min(spread[0], sketch.minimum), max(spread[-1], sketch.maximum)
+    # A sketch may not hold the very ends.
+    if len(spread) and sketch.minimum < distribution.values[0]:
+        spread[0] = sketch.minimum
+    if len(spread) and sketch.maximum > distribution.values[-1]:
+        spread[-1] = sketch.maximum
     return np.unique(np.concatenate([chosen, spread]))
 
 

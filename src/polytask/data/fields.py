@@ -91,7 +91,7 @@ def scaled(values: Float[np.ndarray, " n"], center: float, scale: float) -> Floa
 
     Example:
         >>> scaled(np.array([3.0, 1e300]), 1.0, 2.0).tolist()
-        [1.0, 2.9999999055496184e+38]
+        [1.0, 3.00000000549...e+38]
     """
     with np.errstate(over="ignore"):
         return np.clip((values - center) / scale, -_LARGEST, _LARGEST).astype(np.float32)

@@ -2,6 +2,7 @@ import gc
 import subprocess
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -268,3 +269,23 @@ def test_numbers_out_of_range_are_refused(make_rows, how):
 def test_positions_beyond_the_data_are_refused(make_rows, state):
     with pytest.raises(CheckpointError, match="epoch of 3 rows"):
         Loader(make_rows(3), TASKS, batch_size=2).load_state_dict(state)
+
+
+def test_the_order_is_that_of_earlier_versions():
+    """A run that was stopped goes on in the order it began with, also under a later version."""
+    rows = [row for buffer in Order(12, size=8, seed=3).buffers(epoch=2) for row in buffer.rows.tolist()]
+    assert rows == [11, 5, 7, 10, 3, 2, 8, 6, 9, 4, 0, 1]
+
+
+def test_what_a_loader_held_is_free_without_waiting_for_the_garbage_collector(make_rows):
+    gc.collect()
+    gc.disable()
+    try:
+        loader = Loader(make_rows(300), TASKS, batch_size=20)
+        held = weakref.ref(loader._reader)
+        for _ in loader:
+            pass
+        del loader
+        assert held() is None
+    finally:
+        gc.enable()

@@ -46,7 +46,7 @@ class Order:
     """The order of an epoch: blocks of neighbouring rows in random order, and their rows permuted inside a buffer.
 
     It is a function of the seed, the epoch and the rank, and of nothing that happened before; position p of an epoch is found
-    without going through the p positions before it. (The random numbers are those of NumPy's `PCG64`, `Generator.shuffle` and
+    without going through the p positions before it. (The random numbers are those of NumPy's `SFC64`, `Generator.shuffle` and
     `Generator.permutation`.)
 
     Args:
@@ -98,7 +98,7 @@ class Order:
             yield Buffer(pieces, self._random(epoch, 1, self.rank, number).permutation(stop - start))
 
     def _random(self, *key: int) -> np.random.Generator:
-        return np.random.Generator(np.random.PCG64([self.seed, *key]))
+        return np.random.Generator(np.random.SFC64([self.seed, *key]))
 
 
 @final
@@ -190,6 +190,8 @@ class Loader:
                 self._epoch, self._row = self._epoch + 1, 0
         finally:
             running.close()
+            if self._running is running:
+                self._running = None
 
     def state_dict(self) -> dict[str, int]:
         """The position after the last batch that was handed out."""

@@ -54,7 +54,8 @@ class _Channel(Generic[T]):
         self.depth = depth
         self.items: deque[T] = deque()
         self.changed = threading.Condition()
-        self.ended: BaseException | None = None
+        self.ended = False
+        self.error: BaseException | None = None
         self.stopped = False
 
     def put(self, item: T) -> bool:
@@ -65,21 +66,22 @@ class _Channel(Generic[T]):
             self.changed.notify_all()
             return not self.stopped
 
-    def end(self, reason: BaseException) -> None:
-        """Says that nothing more comes, and why."""
+    def end(self, error: BaseException | None) -> None:
+        """Says that nothing more comes, and whether that is an error."""
         with self.changed:
-            self.ended = reason
+            self.ended, self.error = True, error
             self.changed.notify_all()
 
     def get(self) -> T:
-        """The next item; raises why there is none."""
+        """The next item; raises `StopIteration`, or the error, where there is none."""
         with self.changed:
-            self.changed.wait_for(lambda: self.items or self.ended is not None or self.stopped)
+            self.changed.wait_for(lambda: self.items or self.ended or self.stopped)
             if self.items and not self.stopped:
                 item = self.items.popleft()
                 self.changed.notify_all()
                 return item
-            raise self.ended or StopIteration
+            # A fresh one: a kept exception would keep, by its traceback, all that the consumer holds.
+            raise self.error or StopIteration
 
     def stop(self) -> None:
         """Says that nothing more is wanted."""
@@ -90,15 +92,15 @@ class _Channel(Generic[T]):
 
 
 def _fill(channel: "_Channel[T]", make: Callable[[], Generator[T, None, None]]) -> None:
-    reason: BaseException = StopIteration()
+    failure = None
     try:
         with contextlib.closing(make()) as items:
             for item in items:
                 if not channel.put(item):
                     break
     except BaseException as error:  # noqa: BLE001 - raised again in the consumer
-        reason = error
-    channel.end(reason)
+        failure = error
+    channel.end(failure)
 
 
 def _stop(channel: "_Channel[T]", thread: threading.Thread) -> None:

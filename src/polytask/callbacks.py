@@ -129,7 +129,7 @@ class TensorBoard(Callback):
 
     def on_start(self, start: Start) -> None:
         """Opens an event file that hides what will be logged again."""
-        self._writer = self._make(self._directory, purge_step=start.step + 1 if start.step else None)  # type: ignore[no-untyped-call]
+        self._writer = self._make(self._directory, purge_step=start.step + 1 if start.step else None)
 
     def on_record(self, record: Mapping[str, Any]) -> None:
         """Writes one scalar a number."""
@@ -186,6 +186,8 @@ class ProgressDisplay(Callback):
         rate = self._rows / max(time.monotonic() - self._clock, 1e-9)
         if record["kind"] == "valid":
             self._console.print(f"step {record['step']}  epoch {record['epoch']}  {_validation(record)}", highlight=False)
+            for finding in record.get("findings", ()):
+                self._console.print(f"  {finding}", highlight=False)
         elif self._bar is not None:
             self._bar.update(self._task, description=f"{rate:,.0f} rows/s  {_losses(record)}")
         elif time.monotonic() - self._last_line >= self._every:

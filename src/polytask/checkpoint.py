@@ -184,7 +184,8 @@ def _unpack(value: Any, tensor: Any) -> Any:
 
 def _checksum(tensor: Tensor) -> int:
     start = zlib.crc32(f"{tensor.dtype} {list(tensor.shape)}".encode())
-    return zlib.crc32(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()), start) if tensor.numel() else start
+    raw: Any = tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else b""
+    return zlib.crc32(raw, start)
 
 
 def _tensor(path: str | os.PathLike[str], file: Any, key: str, checksums: Mapping[str, int]) -> Tensor:

@@ -50,10 +50,9 @@ def evaluate(
     for task in tasks:
         parts = found.pop(task.name)
         if parts:
-            label, prediction, weight = (
-                None if column[0] is None else np.concatenate(column) for column in zip(*parts, strict=True)
-            )
-            results[task.name] = metrics.evaluate(task, label, prediction, weight)
+            label, prediction = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
+            weights = [part.weight for part in parts if part.weight is not None]
+            results[task.name] = metrics.evaluate(task, label, prediction, np.concatenate(weights) if weights else None)
     return results
 
 
@@ -87,11 +86,11 @@ class _Pass(NamedTuple):
 
 
 def _predicted(model: MultiTaskModel, plan: _Pass) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     waiting: list[tuple[Batch, dict[str, Tensor]]] = []
     num_waiting = 0
-    most = 0 if torch.device(plan.device).type == "cpu" else _ROWS_A_COPY
+    most = _ROWS_A_COPY if _waits(plan.device) else 0
     try:
         for batch in plan.loader:
             with torch.inference_mode(), precision_context(plan.precision, plan.device):
@@ -105,13 +104,19 @@ def _predicted(model: MultiTaskModel, plan: _Pass) -> Iterator[tuple[Batch, dict
                 waiting, num_waiting = [], 0
         yield from _copied(waiting)
     finally:
-        model.train(was_training)
+        for module, training in modes:  # each its own: a part that its owner froze stays frozen
+            module.training = training
+
+
+def _waits(device: torch.device | str) -> bool:
+    """Whether a copy to the host waits for the device."""
+    return torch.device(device).type != "cpu"
 
 
 def _copied(waiting: Sequence[tuple[Batch, dict[str, Tensor]]]) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
     if not waiting:
         return
-    sizes = [batch.num_rows for batch, _ in waiting]
-    columns = {name: torch.cat([found[name] for _, found in waiting]).cpu().split(sizes) for name in waiting[0][1]}
-    for index, (batch, _) in enumerate(waiting):
-        yield batch, {name: column[index].numpy() for name, column in columns.items()}
+    columns = {name: torch.cat([found[name] for _, found in waiting]).cpu().numpy() for name in waiting[0][1]}
+    stops = np.cumsum([batch.num_rows for batch, _ in waiting])
+    for stop, (batch, _) in zip(stops.tolist(), waiting, strict=True):
+        yield batch, {name: column[stop - batch.num_rows : stop] for name, column in columns.items()}

@@ -21,15 +21,15 @@ from polytask.checkpoint import random_state, set_random_state
 from polytask.errors import DataError, DivergenceError, message
 from polytask.evaluate import evaluate
 from polytask.lock import locked
-from polytask.model import MultiTaskModel, Outputs
+from polytask.model import MultiTaskModel
 from polytask.optimizers import WeightAverage
 from polytask.precision import resolve_precision
-from polytask.sharing import GateStatistics
 from polytask.train._interruption import Interrupted, Watch, watching
 from polytask.train._judge import Best, Judge
 from polytask.train._keeper import Keeper
 from polytask.train._malloc import keep_freed_memory
 from polytask.train._meter import Failure, Meter
+from polytask.train._observer import Observer
 from polytask.train._plan import Plan, resolve_device
 from polytask.train._step import Stateful, Stepping, accumulated_step
 
@@ -78,7 +78,6 @@ class _Position:
     epoch: int = 0
     exhausted: bool = False
     seconds: float = 0.0
-    stopped: bool = False
     validation_due: bool = False
     validated: int = -1
 
@@ -198,10 +197,8 @@ class Trainer:
         self.model.load_state_dict(self._keeper.weights("best") or self._served())
 
     def _finished(self) -> bool:
-        position, plan = self._position, self.plan
-        return (
-            position.stopped or position.epoch >= plan.epochs or (plan.max_steps is not None and position.step >= plan.max_steps)
-        )
+        steps_done = self.plan.max_steps is not None and self._position.step >= self.plan.max_steps
+        return self._judge.stop or steps_done or self._position.epoch >= self.plan.epochs
 
     def _pass(self, train: Rows, valid: Rows | None) -> None:
         batches = iter(train)
@@ -271,23 +268,18 @@ class Trainer:
         self._keeper.name_latest(improved, self._served)
 
     def _judge_now(self, train: Rows, valid: Rows) -> list[str]:
-        gates = GateStatistics([task.name for task in self.model.tasks])
-
-        def observe(outputs: Outputs) -> None:
-            if outputs.gates is not None:
-                gates.update(outputs.gates)
-
         valid.load_state_dict({"epoch": 0, "row": 0})  # a validation that was broken off would go on in the middle
-        batches = itertools.takewhile(lambda _: self._watch.signum is None, valid)
-        settings: Any = {"device": self.device, "precision": self.precision, "observe": observe}
+        observer = Observer(self.model, self.device)
+        batches = itertools.takewhile(lambda _: self._watch.signum is None, observer.watched(valid))
+        settings: Any = {"device": self.device, "precision": self.precision, "observe": observer.see}
         with nullcontext() if self._average is None else self._average.applied():
             metrics = evaluate(self.model, batches, self.model.tasks, **settings)
+            units = {} if self.plan.compile else observer.units(self.optimizer)  # hooks would make the compiler start again
         if self._watch.signum is not None:
             self._stop(train)  # the validation is due still, and done first after a resume
         improved = self._judge.judge(self._position.step, metrics)
-        self._position.stopped = self._judge.stop
         score = {"score": self._judge.score(metrics), "best": "best" in improved}
-        self._record({"kind": "valid", **self._where(), **score, "metrics": metrics, "gates": gates.compute()})
+        self._record({"kind": "valid", **self._where(), **score, "metrics": metrics, "gates": observer.gates(), **units})
         return improved
 
     def _stop(self, train: Rows) -> None:
@@ -366,7 +358,7 @@ class Trainer:
         per_task = {name.removeprefix("best-"): best for name, best in self._judge.best.items() if name != "best"}
         position = self._position
         seconds = self._where()["seconds"]
-        return Result(position.step, position.epoch, self._judge.best.get("best"), per_task, position.stopped, seconds)
+        return Result(position.step, position.epoch, self._judge.best.get("best"), per_task, self._judge.stop, seconds)
 
 
 def _finite(value: Any) -> Any:

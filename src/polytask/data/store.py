@@ -140,7 +140,12 @@ class EncodedRows(Rows):
                     raise DataError(
                         message("A table must have rows.", received=f"none in {table.describe(0).rpartition(', row')[0]}")
                     )
-        return cls.open(directory)
+        rows = cls.open(directory)
+        if not holds(directory, identity):
+            expected = f"{str(directory)!r} must be used for one table at a time."
+            received = "rows of another table, written by another process in this moment"
+            raise DataError(message(expected, received=received, way_out="Give each process a directory of its own."))
+        return rows
 
     @classmethod
     def open(cls, directory: str | os.PathLike[str]) -> "EncodedRows":

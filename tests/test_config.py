@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from pathlib import Path
 
 import pytest
 import tomli_w
@@ -224,3 +225,10 @@ def test_unreadable_files(tmp_path):
         read_config(tmp_path / "feed.toml")
     with pytest.raises(ConfigError, match=r"no such file.*feed\.toml"):
         read_config(tmp_path / "fed.toml")
+
+
+@pytest.mark.parametrize(
+    "file", sorted((Path(__file__).parents[1] / "examples" / "runs").glob("*.toml")), ids=lambda file: file.stem
+)
+def test_every_example_can_be_read(file):
+    assert read_config(file).tasks

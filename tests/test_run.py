@@ -102,6 +102,16 @@ def test_another_configuration_is_refused_with_its_differences(trained, folder):
     assert load(trained).config.sharing.options["num_experts"] == 2
 
 
+def test_a_table_that_changed_is_not_taken_up(folder, tmp_path):
+    pq.write_table(pq.read_table(folder / "train.parquet"), tmp_path / "train.parquet")
+    config = declared(tmp_path, data={"train": "train.parquet"})
+    train(config, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    pq.write_table(pq.read_table(folder / "train.parquet").slice(0, 1400), tmp_path / "train.parquet")
+    with pytest.raises(CheckpointError, match="training rows"):
+        train(config, tmp_path / "run")
+
+
 def test_fresh_directories_are_numbered(tmp_path):
     assert fresh_directory(tmp_path / "feed") == tmp_path / "feed"
     (tmp_path / "feed").mkdir()

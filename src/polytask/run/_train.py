@@ -96,7 +96,9 @@ def _fit(config: RunConfig, prepared: Prepared, place: RunDirectory, *, progress
     if config.train.tensorboard:
         callbacks.append(TensorBoard(place.path / "tensorboard"))
     trainer = Trainer(model, balancer, optimizer, plan=config.plan, schedule=schedule, callbacks=callbacks)
-    result = trainer.fit(loader, valid, directory=place.path, identity={"config": config.digest()})
+    # A table that changed since makes other rows, or rows that mean something else: a position in them says nothing.
+    identity = {"config": config.digest(), "preprocessing": preprocessing.digest(), "training rows": len(prepared.rows["train"])}
+    result = trainer.fit(loader, valid, directory=place.path, identity=identity)
     best = {} if result.best is None else {"step": result.best.step, "metrics": _plain(result.best.metrics)}
     return Trained(place.path, result.step, result.epoch, best, result.seconds)
 

@@ -122,6 +122,7 @@ def _attempt(url: str, partial: Path, transfer: Transfer, progress: Progress | N
         response = urllib.request.build_opener(_SecureRedirects()).open(request, timeout=transfer.timeout)
     except urllib.error.HTTPError as error:
         if have and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+            error.close()
             if error.headers.get("Content-Range", "").endswith(f"/{have}"):
                 return
             os.truncate(partial, 0)
@@ -170,7 +171,11 @@ def _refusal(url: str, partial: Path, error: Exception) -> DataError:
 
 class _SecureRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0917
-        _require_secure(newurl, from_loopback=urllib.parse.urlsplit(req.full_url).hostname in _LOOPBACK)
+        try:
+            _require_secure(newurl, from_loopback=urllib.parse.urlsplit(req.full_url).hostname in _LOOPBACK)
+        except DataError:
+            fp.close()
+            raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

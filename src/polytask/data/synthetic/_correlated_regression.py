@@ -76,7 +76,7 @@ class CorrelatedRegression:
         >>> x.shape, y.shape
         ((8, 100), (8, 2))
         >>> round(data.label_correlation, 3)
-        0.305
+        0.306
     """
 
     recipe: str = "ma2018_fig2"

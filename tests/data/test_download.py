@@ -27,6 +27,9 @@ class Server(http.server.ThreadingHTTPServer):
         self.body, self.ranges, self.length, self.breaks, self.asked = BODY, True, True, [], []
         self.redirect = self.status = None
 
+    def handle_error(self, request, client_address):
+        """A client that hangs up early is part of the tests."""
+
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server_port}/file"

@@ -108,8 +108,10 @@ def test_a_table_that_changed_is_not_taken_up(folder, tmp_path):
     train(config, tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
     pq.write_table(pq.read_table(folder / "train.parquet").slice(0, 1400), tmp_path / "train.parquet")
+    before = (tmp_path / "run" / "preprocessing.json").read_bytes()
     with pytest.raises(CheckpointError, match="training rows"):
         train(config, tmp_path / "run")
+    assert (tmp_path / "run" / "preprocessing.json").read_bytes() == before
 
 
 def test_fresh_directories_are_numbered(tmp_path):

@@ -79,7 +79,8 @@ def train(
         if done is not None and done["length"] == _length(config):
             return Trained(place.path, **done["trained"], finished_before=True)
         prepared = prepare(config, cache_folder(config, place.path), sources=sources, say=_say if progress else _nothing)
-        prepared.preprocessing.save(place.preprocessing)
+        if not place.checkpoint("latest").exists():  # else it belongs to those weights, whatever the table holds now
+            prepared.preprocessing.save(place.preprocessing)
         trained = _fit(config, prepared, place, progress=progress)
         result = {"step": trained.step, "epoch": trained.epoch, "best": trained.best, "seconds": trained.seconds}
         place.write_result({"length": _length(config), "trained": result})

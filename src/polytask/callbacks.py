@@ -6,8 +6,9 @@ import sys
 import time
 from abc import ABC
 from collections.abc import Iterator, Mapping
+from io import FileIO
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO, final
+from typing import Any, NamedTuple, final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -69,7 +70,7 @@ class JsonLines(Callback):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        self._file: TextIO | None = None
+        self._file: FileIO | None = None
 
     def on_start(self, start: Start) -> None:
         """Drops what will be logged again."""
@@ -77,7 +78,7 @@ class JsonLines(Callback):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if self._path.exists():
                 os.truncate(self._path, _length_until(self._path, start.step))
-            self._file = self._path.open("a", encoding="utf-8")
+            self._file = FileIO(self._path, "a")
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -85,8 +86,9 @@ class JsonLines(Callback):
         """Writes one line."""
         if self._file is not None:
             try:
-                self._file.write(json.dumps(record, allow_nan=False) + "\n")
-                self._file.flush()
+                line = memoryview(json.dumps(record, allow_nan=False).encode() + b"\n")
+                while line:  # a disk that is almost full takes a part of it
+                    line = line[self._file.write(line) :]
             except OSError as error:
                 raise self._unwritable(error) from error
 
@@ -228,7 +230,8 @@ def _losses(record: Mapping[str, Any]) -> str:
 
 
 def _validation(record: Mapping[str, Any]) -> str:
-    shown = [f"{task} {name} {value:.5g}" for task, found in record["metrics"].items() for name, value in list(found.items())[:1]]
+    first = [(task, *next(iter(found.items()))) for task, found in record["metrics"].items() if found]
+    shown = [f"{task} {name} {value:.5g}" for task, name, value in first if value is not None]
     return "  ".join(shown) + ("  (best so far)" if record["best"] else "")
 
 

@@ -1,5 +1,6 @@
 """The trainer is the loop a user would write; what it adds never enters a step."""
 
+import itertools
 import json
 import math
 import os
@@ -233,6 +234,23 @@ def test_weights_that_are_no_numbers_are_never_saved(small, tmp_path):
     with pytest.raises(DivergenceError, match=r"step 4.*encoders.0.linear.weight"):
         trainer.fit(small.loader(small.columns(200)), directory=tmp_path)
     assert checkpoint.load(tmp_path / "checkpoints/latest.safetensors")["position"]["step"] == 2
+
+
+def test_no_step_waits_for_the_device(small, monkeypatch):
+    """Nothing between two records reads a number of a tensor on the host."""
+    monkeypatch.setattr(Trainer, "_check_each_step", property(lambda self: False))  # as on a GPU
+    reads = []
+    for name in ("item", "tolist", "cpu", "__bool__", "__float__", "__int__"):
+        original = getattr(torch.Tensor, name)
+        spy = lambda tensor, *rest, name=name, original=original: reads.append(name) or original(tensor, *rest)  # noqa: E731
+        monkeypatch.setattr(torch.Tensor, name, spy)
+    at_step = []
+    recorder = Recorder({step: lambda: at_step.append(len(reads)) for step in range(1, 15)})
+    model, balancer, optimizer = small.parts()
+    options = plan(log_every=5, clip=1.0, average=0.9)
+    Trainer(model, balancer, optimizer, plan=options, callbacks=[recorder]).fit(small.loader(small.columns(112), prefetch=0))
+    waited = [step for step, (before, after) in enumerate(itertools.pairwise([0, *at_step]), start=1) if after > before]
+    assert waited == [6, 8, 11]  # the first steps after a record: of every fifth step, and of the epoch's end
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -64,7 +64,7 @@ def net_and_losses_of(net):
 
 
 def test_the_balance_is_detached_and_is_what_was_decided():
-    net, losses = net_and_losses()
+    _, losses = net_and_losses()
     balance = GeometricMean(["click", "buy"]).backward(losses)
     assert not any(value.requires_grad for part in (balance.losses, balance.weights) for value in part.values())
     # d exp(mean log L) / d L_k = objective / (k L_k)

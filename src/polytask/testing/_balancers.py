@@ -12,7 +12,7 @@ from polytask.balancers import Balance, Balancer
 Make = Callable[[Sequence[str]], Balancer]
 _TASKS = ("click", "buy", "time")
 _SCALES = {"click": 1.0, "buy": 30.0, "time": 0.01}  # losses of one scale would hide a weight on the wrong task
-_CLOSE = {"rtol": 1e-4, "atol": 1e-6}
+_CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}
 
 
 def check_balancer(make: Make, *, single_task_is_plain: bool = True, absent_changes_others: bool = False) -> None:
@@ -125,7 +125,8 @@ def _check_not_a_number(make: Make) -> None:
     balance = _run(balancer, net, _TASKS, broken="buy")
     assert torch.isnan(balance.losses["buy"]), "the balance hides a loss that is no number"
     for task in ("click", "time"):
-        gradient = net.heads[f"task_{task}"].weight.grad
+        head: Any = net.heads[f"task_{task}"]
+        gradient = head.weight.grad
         assert gradient is not None and torch.isfinite(gradient).all(), f"a NaN loss of 'buy' reached the head of {task!r}"
     spread = [
         name

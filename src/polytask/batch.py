@@ -53,7 +53,7 @@ class Labels(NamedTuple):
 
     value: Float[Tensor, " n"]
     observed: Bool[Tensor, " n"]
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody would look for here
     weight: Float[Tensor, " n"] | None = None
 
     @classmethod

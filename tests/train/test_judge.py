@@ -15,13 +15,33 @@ def metrics(auc, rmse, hint=0.5):
     return {"click": {"auc": auc}, "time": {"rmse": rmse}, "hint": {"auc": hint}}
 
 
-def test_the_mean_is_oriented_and_of_served_tasks():
+def test_tasks_are_judged_together_by_the_error_they_have_left_whatever_its_unit():
     judge = Judge(TASKS)
-    assert judge.score(metrics(0.8, 3.0, hint=9.0)) == pytest.approx((0.8 - 3.0) / 2)
-    assert judge.judge(1, metrics(0.8, 3.0)) == ["best"]
-    assert judge.judge(2, metrics(0.7, 3.0)) == []
-    assert judge.judge(3, metrics(0.7, 2.0)) == ["best"]
-    assert (judge.best["best"].step, judge.best["best"].score) == (3, pytest.approx(-0.65))
+    assert judge.judge(1, metrics(0.8, 39.0, hint=9.0)) == ["best"]
+    assert judge.best["best"].score == 0.0
+    # A tenth of the AUC's error is gone, a thousandth of the other has come: better, though 39 moved further than 0.8.
+    assert judge.judge(2, metrics(0.82, 39.04)) == ["best"]
+    assert judge.best["best"].score == pytest.approx((math.log(0.2 / 0.18) + math.log(39.0 / 39.04)) / 2)
+    assert judge.judge(3, metrics(0.81, 39.04)) == []
+    assert judge.best["best"].step == 2
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_the_unit_of_a_label_does_not_choose_the_best(scale):
+    judge = Judge(TASKS)
+    found = [
+        judge.judge(step, metrics(auc, scale * rmse)) for step, (auc, rmse) in enumerate([(0.7, 3.0), (0.8, 3.1), (0.79, 2.5)])
+    ]
+    assert found == [["best"], ["best"], ["best"]]
+
+
+def test_a_resumed_judge_measures_from_the_same_first_validation():
+    judge, resumed = Judge(TASKS), Judge(TASKS)
+    judge.judge(1, metrics(0.8, 3.0))
+    resumed.load_state_dict(judge.state_dict())
+    for each in (judge, resumed):
+        each.judge(2, metrics(0.85, 2.9))
+    assert resumed.best == judge.best
 
 
 def test_one_metric_is_watched_where_named():
@@ -51,8 +71,9 @@ def test_patience_counts_validations_without_improvement():
 
 def test_what_is_not_defined_is_left_out_and_never_the_best():
     judge = Judge(TASKS)
-    assert judge.score({"click": {"auc": 0.8}, "time": {"rmse": math.nan}}) == 0.8
-    assert judge.score({"time": {"rmse": 2.0}}) == -2.0
+    assert judge.score({"click": {"auc": 0.8}, "time": {"rmse": math.nan}}) == 0.0
+    assert judge.score({"click": {"auc": 0.9}, "time": {"rmse": math.nan}}) == pytest.approx(math.log(2))
+    assert judge.score({"time": {"rmse": 2.0}}) == 0.0
     assert math.isnan(judge.score({}))
     assert judge.judge(1, {}) == []
     assert judge.best == {}

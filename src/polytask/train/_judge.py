@@ -35,7 +35,9 @@ class Judge:
 
     Args:
         tasks: The tasks of the model; auxiliary ones are not judged.
-        main: A task, `task.metric`, or None for the mean over served tasks of each one's first metric.
+        main: A task, `task.metric`, or None for all served tasks together: the mean over them of `log(first error / error)`, where
+            the error is that of the task's first metric (1 - AUC, RMSE, ...) and the first one that of the first validation. So
+            neither the unit of a metric nor the scale of a label decides which task is listened to.
         patience: Validations without improvement after which `stop` is true; None is never.
         per_task: Whether the best of each served task is kept too.
 
@@ -58,18 +60,19 @@ class Judge:
             for name, metric in watched.items():
                 _sign(name, metric)
         self._patience = patience
+        self._first: dict[str, float] = {}
         self.best: dict[str, Best] = {}
         self.waited = 0
 
     def score(self, metrics: Metrics) -> float:
         """What a validation is judged by, greater is better; NaN where nothing could be judged."""
-        return _score(self._watched["best"], metrics)
+        return self._score(self._watched["best"], metrics)
 
     def judge(self, step: int, metrics: Metrics) -> list[str]:
         """Takes a validation; names the checkpoints it is the best for ("best", "best-<task>")."""
         improved = []
         for name, watched in self._watched.items():
-            score = _score(watched, metrics)
+            score = self._score(watched, metrics)
             if math.isfinite(score) and (name not in self.best or score > self.best[name].score):
                 self.best[name] = Best(step, score, {task: dict(found) for task, found in metrics.items()})
                 improved.append(name)
@@ -83,12 +86,23 @@ class Judge:
 
     def state_dict(self) -> dict[str, Any]:
         """As plain values."""
-        return {"best": {name: asdict(best) for name, best in self.best.items()}, "waited": self.waited}
+        return {"best": {name: asdict(best) for name, best in self.best.items()}, "first": self._first, "waited": self.waited}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes up where another judge was."""
         self.best = {name: Best(**best) for name, best in state["best"].items()}
+        self._first = dict(state["first"])
         self.waited = state["waited"]
+
+    def _score(self, watched: Mapping[str, str], metrics: Metrics) -> float:
+        """Greater is better; NaN where nothing could be judged. One metric is taken as it is."""
+        values = {task: metrics.get(task, {}).get(metric, math.nan) for task, metric in watched.items()}
+        present = {task: (watched[task], value) for task, value in values.items() if math.isfinite(value)}
+        if len(watched) == 1:
+            return next((_sign(task, metric) * value for task, (metric, value) in present.items()), math.nan)
+        errors = {task: _error(metric, value) for task, (metric, value) in present.items()}
+        gains = [math.log(self._first.setdefault(task, error) / error) for task, error in errors.items()]
+        return math.fsum(gains) / len(gains) if gains else math.nan
 
 
 def _watched(tasks: Sequence[Task], main: str) -> dict[str, str]:
@@ -117,7 +131,6 @@ def _sign(task: str, metric: str) -> float:
     return 1.0 if greater_is_better else -1.0
 
 
-def _score(watched: Mapping[str, str], metrics: Metrics) -> float:
-    found = [_sign(task, metric) * metrics.get(task, {}).get(metric, math.nan) for task, metric in watched.items()]
-    present = [value for value in found if math.isfinite(value)]
-    return math.fsum(present) / len(present) if present else math.nan
+def _error(metric: str, value: float) -> float:
+    """How far a metric is from its best value: 1 where greater is better (AUC, R2, accuracy), else 0. A perfect one is almost 0."""
+    return max(1.0 - value if METRICS[metric].greater_is_better else value, 1e-12)

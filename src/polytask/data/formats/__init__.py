@@ -1,7 +1,8 @@
 """Forms in which a table comes; each is read as a stream of record batches."""
 
 from polytask.data.formats._base import Table
-from polytask.data.formats._csv import Csv, CsvTable
+from polytask.data.formats._csv import CsvTable
+from polytask.data.formats._csv_options import Csv
 from polytask.data.formats._files import Files, find_files
 from polytask.data.formats._ipc import IpcTable
 from polytask.data.formats._memory import MemoryTable

@@ -84,7 +84,7 @@ class IpcTable(Table):
                 return None
             # Without fields only the metadata of each batch is read.
             with pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=[])) as reader:
-                return sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
+                return sum(int(reader.get_batch(i).num_rows) for i in range(reader.num_record_batches))
 
 
 def described(paths: Sequence[str], counts: Sequence[int | None], row: int) -> str:

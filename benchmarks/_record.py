@@ -98,7 +98,11 @@ def machine() -> dict[str, Any]:
 def _command() -> str:
     script = Path(sys.argv[0]).resolve()
     place = script.relative_to(ROOT) if script.is_relative_to(ROOT) else Path(script.name)
-    return shlex.join(["python", place.as_posix(), *sys.argv[1:]])
+    arguments = list(sys.argv[1:])
+    if "--caveat" in arguments:  # a remark for the record, no part of what is measured
+        at = arguments.index("--caveat")
+        del arguments[at : at + 2]
+    return shlex.join(["python", place.as_posix(), *arguments])
 
 
 def _commit() -> str:

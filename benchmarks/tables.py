@@ -46,7 +46,8 @@ def table(result: dict[str, Any], file: str) -> str:
 
 def _grid(rows: list[dict[str, Any]]) -> str:
     """Rows of equal or different keys; keys that are empty in all of them are left out."""
-    keys = list(dict.fromkeys(key for row in rows for key, value in row.items() if value not in (None, "")))
+    filled = dict.fromkeys(key for row in rows for key, value in row.items() if value not in (None, ""))
+    keys = [key for key in dict.fromkeys(["what", "against", "value", "unit", *filled]) if key in filled]
     numbers = {key for key in keys if all(isinstance(row.get(key), int | float | None) for row in rows)}
     lines = [f"| {' | '.join(key.replace('_', ' ') for key in keys)} |"]
     lines += [f"| {' | '.join('---:' if key in numbers else '---' for key in keys)} |"]

@@ -1,5 +1,5 @@
-# `make check` is what CI runs: format, lint, types, tables, tests.
-.PHONY: check format tables
+# `make check` is what CI runs: format, lint, types, pages, tests.
+.PHONY: check format pages
 check:
 	./go test
 
@@ -7,5 +7,6 @@ format:
 	./go ruff format .
 	./go ruff check --fix .
 
-tables:
+pages:
+	./go python docs/generate.py
 	./go python benchmarks/tables.py

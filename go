@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes ./.venv on first use, then runs a command in it.
 #   ./go train examples/runs/feed.toml    any verb of polytask
-#   ./go test                             format, lint, types, tables, tests: what CI runs; with arguments, pytest alone
+#   ./go test                             format, lint, types, pages, tests: what CI runs; with arguments, pytest alone
 # On Linux it takes a CPU build of PyTorch where one can be had; TORCH=default ./go ... takes the default build (CUDA).
 # PYTHON=... names the interpreter, VENV=... the environment, EXTRAS=test,bench what is installed beside the core.
 set -eu
@@ -65,6 +65,7 @@ case $command in
     "$venv/bin/ruff" format --check .
     "$venv/bin/ruff" check .
     "$venv/bin/mypy"
+    "$python" docs/generate.py --check
     "$python" benchmarks/tables.py --check
     exec "$python" -m pytest
     ;;

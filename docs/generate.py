@@ -41,12 +41,13 @@ def entry(name: str, method: type) -> str:
 
 
 def arguments(method: type) -> dict[str, str]:
-    """Settings and their defaults, from the signature."""
+    """Settings and their defaults, from the signature; what a task learns of its labels is no setting."""
+    fitted = {field.name for field in getattr(method, "__dataclass_fields__", {}).values() if field.metadata.get("fitted")}
     parameters = inspect.signature(method).parameters.values()
     return {
         parameter.name: "..." if parameter.default is parameter.empty else repr(parameter.default)
         for parameter in parameters
-        if parameter.name not in BOUND and parameter.kind is not parameter.VAR_KEYWORD
+        if parameter.name not in BOUND | fitted and parameter.kind is not parameter.VAR_KEYWORD
     }
 
 
@@ -54,7 +55,8 @@ def main() -> None:
     """Writes or checks the page."""
     text = page()
     if "--check" in sys.argv:
-        sys.exit(0 if PAGE.exists() and PAGE.read_text() == text else "docs/methods.md is stale: run ./go python docs/generate.py")
+        fresh = PAGE.exists() and PAGE.read_text() == text
+        sys.exit(0 if fresh else "docs/methods.md is stale: run ./go python docs/generate.py")
     PAGE.write_text(text)
 
 

@@ -83,5 +83,6 @@ def test_the_help_of_the_command_does_not_import_torch():
     import subprocess
     import sys
 
-    program = "import sys; from polytask.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
+    lines = ["import sys", "from polytask.cli import main", "try: main(['--help'])", "except SystemExit: pass"]
+    program = "\n".join([*lines, "sys.exit('torch' in sys.modules)"])
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=60).returncode == 0

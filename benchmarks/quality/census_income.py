@@ -2,11 +2,11 @@
 
 Run: ./go python benchmarks/quality/census_income.py --data DIR [--seeds 3] [--groups 1 2] [--inputs paper own]
 
-Arms: each way of sharing with one recipe; LightGBM a task with early stopping; LightGBM with the other task's out-of-fold predictions
-as a column (stacking). Everything is trained on the official training file, stopped on one half of the official test file and judged
-once on the other. Two sets of inputs: `paper` (education and marital status removed in both groups) and `own` (a group removes only
-what its own labels are made of), because numbers are only comparable on the same inputs. Predictions are kept below --work, so an
-interrupted run goes on where it was.
+Arms: each way of sharing with one recipe; LightGBM a task with early stopping; LightGBM with the other task's out-of-fold
+predictions as a column (stacking). Everything is trained on the official training file, stopped on one half of the official test
+file and judged once on the other. Two sets of inputs: `paper` (education and marital status removed in both groups) and `own` (a
+group removes only what its own labels are made of), because numbers are only comparable on the same inputs. Predictions are kept
+below --work, so an interrupted run goes on where it was.
 """
 
 import argparse

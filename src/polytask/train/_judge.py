@@ -35,9 +35,9 @@ class Judge:
 
     Args:
         tasks: The tasks of the model; auxiliary ones are not judged.
-        main: A task, `task.metric`, or None for all served tasks together: the mean over them of `log(first error / error)`, where
-            the error is that of the task's first metric (1 - AUC, RMSE, ...) and the first one that of the first validation. So
-            neither the unit of a metric nor the scale of a label decides which task is listened to.
+        main: A task, `task.metric`, or None for all served tasks together: the mean over them of `log(first error / error)`,
+            where the error is that of the task's first metric (1 - AUC, RMSE, ...) and the first one that of the first
+            validation. So neither the unit of a metric nor the scale of a label decides which task is listened to.
         patience: Validations without improvement after which `stop` is true; None is never.
         per_task: Whether the best of each served task is kept too.
 
@@ -132,5 +132,5 @@ def _sign(task: str, metric: str) -> float:
 
 
 def _error(metric: str, value: float) -> float:
-    """How far a metric is from its best value: 1 where greater is better (AUC, R2, accuracy), else 0. A perfect one is almost 0."""
+    """How far a metric is from its best value: 1 where greater is better (AUC, R2, accuracy), else 0. At least almost 0."""
     return max(1.0 - value if METRICS[metric].greater_is_better else value, 1e-12)

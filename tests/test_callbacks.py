@@ -33,9 +33,9 @@ def valid_record(step, *, best=True):
     }
 
 
-def log(file, start, *records):
+def log(file, num_records, *records):
     lines = JsonLines(file)
-    lines.on_start(Start(start, 100))
+    lines.on_start(Start(7, 100, num_records))
     for record in records:
         lines.on_record(record)
     lines.on_end()
@@ -48,7 +48,7 @@ def steps(file):
 def test_a_resumed_log_goes_on_after_the_checkpoint(tmp_path):
     file = tmp_path / "run" / "metrics.jsonl"
     log(file, 0, train_record(10), valid_record(10), train_record(20), train_record(30))
-    log(file, 20, train_record(30, 0.25))
+    log(file, 3, train_record(30, 0.25))
     assert steps(file) == [10, 10, 20, 30]
     assert json.loads(file.read_text().splitlines()[-1])["loss"] == {"click": 0.25}
 
@@ -59,9 +59,9 @@ def test_a_line_that_was_cut_off_is_dropped(tmp_path):
     for cut in (1, 30):  # the end of the line only; half of it
         content = file.read_bytes()
         file.write_bytes(content[:-cut])
-        log(file, 20, train_record(30))
+        log(file, 2, train_record(30))
         assert steps(file) == [10, 30]
-        log(file, 10, train_record(20))
+        log(file, 1, train_record(20))
 
 
 def test_a_fresh_run_starts_an_empty_log(tmp_path):
@@ -89,7 +89,7 @@ def test_a_log_that_cannot_be_written_says_so(tmp_path):
 def test_a_full_disk_says_so_and_keeps_what_was_logged(tmp_path):
     log(tmp_path / "a", 0, train_record(1))
     lines = JsonLines(tmp_path / "a")
-    lines.on_start(Start(1, 10))
+    lines.on_start(Start(1, 10, 1))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "a").stat().st_size + 10, hard))
     try:

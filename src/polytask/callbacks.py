@@ -1,5 +1,6 @@
 """What looks on while a model is trained: the log, the progress display, TensorBoard, and whatever a user adds."""
 
+import itertools
 import json
 import os
 import sys
@@ -21,12 +22,14 @@ class Start(NamedTuple):
     """Where a fit begins.
 
     Args:
-        step: Optimizer steps done before; 0 unless a run is resumed. Whatever was logged after it will be logged again.
+        step: Optimizer steps done before; 0 unless a run is resumed.
         total_steps: Steps when the fit ends, unless it stops early.
+        num_records: Records given before; whatever an earlier sitting logged beyond them will come again.
     """
 
     step: int
     total_steps: int
+    num_records: int = 0
 
 
 class Callback(ABC):  # noqa: B024 - every hook is optional
@@ -62,7 +65,7 @@ class Callback(ABC):  # noqa: B024 - every hook is optional
 class JsonLines(Callback):
     """Appends each record to a file as one line of JSON.
 
-    Resumed, it first drops the records after the checkpoint's step, so that the file ends up as if nothing had happened.
+    Resumed, it first drops the records made after the checkpoint, so that the file ends up as if nothing had happened.
 
     Args:
         path: File to append to.
@@ -77,7 +80,7 @@ class JsonLines(Callback):
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if self._path.exists():
-                os.truncate(self._path, _length_until(self._path, start.step))
+                os.truncate(self._path, _length(self._path, start.num_records))
             self._file = FileIO(self._path, "a")
         except OSError as error:
             raise self._unwritable(error) from error
@@ -235,15 +238,10 @@ def _validation(record: Mapping[str, Any]) -> str:
     return "  ".join(shown) + ("  (best so far)" if record["best"] else "")
 
 
-def _length_until(path: Path, step: int) -> int:
+def _length(path: Path, num_lines: int) -> int:
+    """Bytes of the first lines of a file, less one that was cut off while it was written."""
     length = 0
     with path.open("rb") as file:
-        for line in file:
-            try:
-                record = json.loads(line)
-            except ValueError:
-                break  # cut off while it was written
-            if not line.endswith(b"\n") or record["step"] > step or step == 0:
-                break
-            length += len(line)
+        for line in itertools.islice(file, num_lines):
+            length += len(line) if line.endswith(b"\n") else 0
     return length

@@ -349,6 +349,44 @@ def test_resumed_at_every_step_is_bit_for_bit_the_same(small, tmp_path, options)
     assert_same_checkpoints(tmp_path / "straight", tmp_path / "stopped")
 
 
+class Crash(Exception):
+    pass
+
+
+@pytest.mark.parametrize("checkpoint_every", [1, 3])
+def test_crashed_at_every_record_the_log_is_that_of_one_run(small, tmp_path, checkpoint_every):
+    """Each sitting dies right after one more record was written, before the checkpoint that follows."""
+    rows, valid = small.columns(100), small.columns(40, seed=1)
+
+    class Crashing(Callback):
+        def __init__(self, sitting):
+            self.left = sitting
+
+        def on_start(self, start):
+            self.left -= start.num_records
+
+        def on_record(self, record):
+            self.left -= 1
+            if self.left == 0:
+                raise Crash
+
+    def fit(directory, sitting=0):
+        model, balancer, optimizer = small.parts()
+        torch.manual_seed(5)
+        options = plan(log_every=2, checkpoint_every=checkpoint_every, validate_every=3)
+        trainer = Trainer(model, balancer, optimizer, plan=options, callbacks=[Crashing(sitting)])
+        trainer.fit(small.loader(rows), small.loader(valid, shuffle=False), directory=directory)
+
+    fit(tmp_path / "straight")
+    expected = records(tmp_path / "straight")
+    for sitting in range(1, len(expected) + 1):
+        with pytest.raises(Crash):
+            fit(tmp_path / "crashed", sitting)
+    fit(tmp_path / "crashed")
+    assert records(tmp_path / "crashed") == expected
+    assert_same_checkpoints(tmp_path / "straight", tmp_path / "crashed")
+
+
 def test_a_finished_run_is_only_read(small, tmp_path):
     rows, valid = small.columns(100), small.columns(40, seed=1)
 

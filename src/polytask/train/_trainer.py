@@ -80,6 +80,7 @@ class _Position:
     seconds: float = 0.0
     validation_due: bool = False
     validated: int = -1
+    num_records: int = 0
 
 
 @final
@@ -161,7 +162,7 @@ class Trainer:
             self._begin(train, resume=resume)
             for callback in self._callbacks:
                 stack.callback(callback.on_end)
-                callback.on_start(Start(self._position.step, self._total_steps(train)))
+                callback.on_start(Start(self._position.step, self._total_steps(train), self._position.num_records))
             self._loop(train, valid)
         return self._result()
 
@@ -301,6 +302,7 @@ class Trainer:
         return {"step": self._position.step, "epoch": self._position.epoch, "seconds": round(seconds, 3)}
 
     def _record(self, record: Mapping[str, Any]) -> None:
+        self._position.num_records += 1
         plain = _finite(record)
         for callback in self._callbacks:
             callback.on_record(plain)

@@ -95,7 +95,7 @@ class MultiTaskModel(nn.Module):
         """Gives every task's output on every row."""
         encoders = self.encoders.values() if isinstance(self.encoders, PerTask) else self.encoders
         inputs = [encoder(features) for encoder in encoders]
-        shared = self.sharing(inputs[0] if self.sharing.num_inputs == 1 else torch.stack(inputs))
+        shared = self.sharing(_as_computed(inputs[0] if self.sharing.num_inputs == 1 else torch.stack(inputs)))
         return Outputs(self.heads(shared.outputs), shared.junction, shared.gates)
 
     def losses(self, outputs: Outputs, labels: Mapping[str, Labels]) -> dict[str, Float[Tensor, ""]]:
@@ -107,6 +107,12 @@ class MultiTaskModel(nn.Module):
         """Predictions of the served tasks on their labels' own scale."""
         outputs = self(features).by_task
         return {task.name: task.predict(outputs[task.name]) for task in self.tasks if not task.auxiliary}
+
+
+def _as_computed(x: Tensor) -> Tensor:
+    """Under autocast, the representation in the type of the products: cast here once, not again by each that reads it."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
 class Part(NamedTuple):

@@ -15,27 +15,33 @@ from polytask.errors import ConfigError, message, nearest
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 
 _CACHED_NUMBERS = 2**19
-"""Activations of one layer up to which a CPU computes all MLPs in one product: 2 MB, about the second-level cache of a core.
-Measured by `benchmarks/speed/expert_layouts.py` (see `one_at_a_time`)."""
+_CACHED_NUMBERS_OWN_INPUTS = 2**17
+"""Activations of the first layers together up to which a CPU computes the MLPs batched: where all read one input, and where each
+has its own. 2**19 numbers are 2 MB, about the second-level cache of a core. Measured by `benchmarks/speed/expert_layouts.py`."""
 
 
 def one_at_a_time(x: Float[Tensor, "*e n d"], total_width: int) -> bool:
-    """Whether MLPs go one by one after their first layer, or all in one batched product.
+    """Whether MLPs go one by one, or all in one batched product.
 
-    The first layer is always one product where all read the same input: the input is read (and cast) once, and its gradient is
-    one product too. Later layers: milliseconds of one thread, forward and backward, float32-class (AVX-512, oneDNN):
+    Where all read the same input, the first layer is always one product: the input is read (and cast) once, and its gradient is
+    one product too; the question is the later layers. Milliseconds of one thread, forward and backward, float32-class (AVX-512,
+    oneDNN):
 
-    | rows, experts | one by one | batched |
+    | rows, MLPs | one by one | batched |
     |---|---|---|
     | 32, 8 of 256-128 | 5.2 | 4.8 |
     | 128, 6 of 128-64 | 3.2 | 2.9 |
     | 1024, 4 of 64-32 | 6.7 | 6.5 |
     | 4096, 6 of 128-64 | 78 | 87 |
     | 4096, 8 of 256-128 | 387 | 452 |
+    | 128, 8 of 16, own inputs | 0.92 | 0.41 |
+    | 1024, 8 of 16, own inputs | 2.1 | 1.9 |
+    | 1024, 4 of 64, own inputs | 6.3 | 7.3 |
+    | 4096, 8 of 16, own inputs | 6.3 | 10.4 |
 
-    and with bfloat16 products 209 against 270 in the last row: while all activations fit a core's cache the fewer, larger
-    products win; beyond it, one MLP at a time stays in the cache. A GPU wants few, large launches. An exported graph has no
-    number of rows to decide by and is batched.
+    and with bfloat16 products 209 against 270 for 4096 rows and 8 of 256-128: while all activations fit a core's cache the fewer,
+    larger products win; beyond it, one MLP at a time stays in the cache. A GPU wants few, large launches (not measured). An
+    exported graph has no number of rows to decide by and is batched.
 
     Args:
         x: Input of the MLPs.
@@ -43,7 +49,7 @@ def one_at_a_time(x: Float[Tensor, "*e n d"], total_width: int) -> bool:
     """
     if x.device.type != "cpu" or torch.compiler.is_exporting():
         return False
-    return x.shape[-2] * total_width > _CACHED_NUMBERS
+    return x.shape[-2] * total_width > (_CACHED_NUMBERS if x.dim() == 2 else _CACHED_NUMBERS_OWN_INPUTS)
 
 
 @final
@@ -171,7 +177,7 @@ def _apart(inputs: Sequence[Tensor], layers: Sequence[_Step]) -> Tensor:
     for weight, bias, then in layers:
         biases = [None] * len(weight) if bias is None else list(bias.unbind(0))
         inputs = [then(linear(x, w, b)) for x, w, b in zip(inputs, weight.unbind(0), biases, strict=True)]
-    return torch.stack(list(inputs))
+    return torch.stack(list(inputs), dim=1).transpose(0, 1)  # a row's experts beside each other, as mixing reads them
 
 
 class _Layer(nn.Module):
@@ -188,7 +194,8 @@ class _Layer(nn.Module):
 
 
 def _activation(name: str, dropout: float) -> nn.Module:
-    activation = ACTIVATIONS[name]()
+    # In place: the product before it needs no output for its gradient, and 4096 rows of 8 experts of 256 are 32 MB.
+    activation = nn.ReLU(inplace=True) if name == "relu" else ACTIVATIONS[name]()
     return nn.Sequential(activation, nn.Dropout(dropout)) if dropout else activation
 
 

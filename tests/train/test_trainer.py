@@ -101,15 +101,21 @@ def test_ends_with_the_weights_of_the_best_validation(small, tmp_path):
     assert all(torch.equal(value, best["model"][name]) for name, value in model.state_dict().items())
 
 
-def test_the_score_is_the_oriented_mean_of_served_tasks_first_metrics(small):
+def test_the_score_is_the_mean_gain_of_served_tasks_first_metrics(small):
     recorder = Recorder()
-    Trainer(*small.parts(), plan=plan(epochs=1), callbacks=[recorder]).fit(
+    Trainer(*small.parts(), plan=plan(epochs=2), callbacks=[recorder]).fit(
         small.loader(small.columns(64)), small.loader(small.columns(64, seed=1), shuffle=False)
     )
-    (record,) = [record for record in recorder.records if record["kind"] == "valid"]
-    assert record["score"] == pytest.approx((record["metrics"]["click"]["auc"] - record["metrics"]["time"]["rmse"]) / 2)
-    assert "likes" in record["metrics"]  # auxiliary: reported, not judged
-    assert 0 <= record["gates"]["entropy/click"] <= 1
+    first, second = [record for record in recorder.records if record["kind"] == "valid"]
+    auc, rmse = (
+        (first["metrics"][task][name], second["metrics"][task][name]) for task, name in (("click", "auc"), ("time", "rmse"))
+    )
+    assert first["score"] == 0.0
+    assert second["score"] == pytest.approx((math.log((1 - auc[0]) / (1 - auc[1])) + math.log(rmse[0] / rmse[1])) / 2)
+    assert "likes" in second["metrics"]  # auxiliary: reported, not judged
+    assert 0 <= second["gates"]["entropy/click"] <= 1
+    assert second["dead_units"]
+    assert second["findings"] == []
 
 
 def test_patience_stops_early(small):
@@ -349,7 +355,7 @@ def test_resumed_at_every_step_is_bit_for_bit_the_same(small, tmp_path, options)
     assert_same_checkpoints(tmp_path / "straight", tmp_path / "stopped")
 
 
-class Crash(Exception):
+class CrashError(Exception):
     pass
 
 
@@ -368,7 +374,7 @@ def test_crashed_at_every_record_the_log_is_that_of_one_run(small, tmp_path, che
         def on_record(self, record):
             self.left -= 1
             if self.left == 0:
-                raise Crash
+                raise CrashError
 
     def fit(directory, sitting=0):
         model, balancer, optimizer = small.parts()
@@ -380,7 +386,7 @@ def test_crashed_at_every_record_the_log_is_that_of_one_run(small, tmp_path, che
     fit(tmp_path / "straight")
     expected = records(tmp_path / "straight")
     for sitting in range(1, len(expected) + 1):
-        with pytest.raises(Crash):
+        with pytest.raises(CrashError):
             fit(tmp_path / "crashed", sitting)
     fit(tmp_path / "crashed")
     assert records(tmp_path / "crashed") == expected

@@ -24,7 +24,7 @@ class Plan:
             labels weigh more in a batch that has few of them; a batch without them counts as a zero.
         average: Memory of a moving average of the weights (`polytask.optimizers.WeightAverage`), 0.999 for about a thousand
             steps; the average is what is validated, kept as the best, and served. None keeps none.
-        main: What is judged: a task, `task.metric`, or None for the mean over served tasks of each one's first metric.
+        main: What is judged: a task, `task.metric`, or None for all served tasks together (`Judge` says how).
         patience: Validations without improvement after which training stops; None never stops early.
         validate_every: Steps between validations; None validates after each epoch.
         checkpoint_every: Steps between checkpoints; None saves after each validation, and every ten minutes.

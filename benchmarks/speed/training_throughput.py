@@ -1,11 +1,12 @@
 """Training and inference throughput of one MMoE, against DeepCTR-Torch and torch-rechub.
 
-The large work: 2 binary tasks, 40 categorical fields (vocabularies 100 to 100,000, 615,526 ids in all, embedding 16), 7 numbers, 8 experts
-of 256-128, towers of 64, batch 4096, 400,000 rows in memory, one epoch by each library's own `fit`, loading included. The small
-work: 4 experts of 64, embedding 8, 40 fields of 100,000 ids each, batch 1024. Same rows, same learning rate, one thread; every run
-has a process of its own; variants take turns; samples per CPU-second are medians over the rounds; AUC is of held-out rows of the
-same generator. "medium" is `torch.set_float32_matmul_precision("medium")`: on some processors that doubles the speed of float32
-products, so the rivals are shown with and without it.
+The large work: 2 binary tasks, 40 categorical fields (vocabularies 100 to 100,000, 615,526 ids in all, embedding 16), 7 numbers,
+8 experts of 256-128, towers of 64, batch 4096, 400,000 rows in memory, one epoch by each library's own `fit`, loading included.
+The small work: 4 experts of 64, embedding 8, 40 fields of 100,000 ids each, batch 1024. Same rows, same learning rate, one
+thread; every run has a process of its own; variants take turns; samples per CPU-second are medians over the rounds; AUC is of
+held-out rows of the same generator. "medium" is `torch.set_float32_matmul_precision("medium")`: on some processors that doubles
+the speed of float32 products, so the rivals are shown with and without it. The bound is what products of that size would take at
+the rate of a square product of 2048 in the same process.
 
     python benchmarks/speed/training_throughput.py [--rows 400000] [--rounds 3] [--variants polytask-bf16,deepctr]
 

@@ -54,7 +54,7 @@ def test_gradients_agree_with_differences(way):
 def test_the_decision_follows_the_cache_and_the_device():
     assert not _mlps.one_at_a_time(torch.empty(1024, 3), 256)
     assert _mlps.one_at_a_time(torch.empty(4096, 3), 2048)
-    assert _mlps.one_at_a_time(torch.empty(2, 4096, 3), 2048)
+    assert _mlps.one_at_a_time(torch.empty(2, 4096, 3), 128)
     assert not _mlps.one_at_a_time(torch.empty(4096, 3, device="meta"), 2048)
 
 

@@ -15,9 +15,8 @@ from polytask.errors import ConfigError, message, nearest
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 
 _CACHED_NUMBERS = 2**19
-_CACHED_NUMBERS_OWN_INPUTS = 2**17
-"""Activations of the first layers together up to which a CPU computes the MLPs batched: where all read one input, and where each
-has its own. 2**19 numbers are 2 MB, about the second-level cache of a core. Measured by `benchmarks/speed/expert_layouts.py`."""
+"""Activations of the first layers together from which a CPU computes MLPs one at a time: 2 MB, about the second-level cache of a
+core. Measured by `benchmarks/speed/expert_layouts.py`."""
 
 
 def one_at_a_time(x: Float[Tensor, "*e n d"], total_width: int) -> bool:
@@ -25,23 +24,21 @@ def one_at_a_time(x: Float[Tensor, "*e n d"], total_width: int) -> bool:
 
     Where all read the same input, the first layer is always one product: the input is read (and cast) once, and its gradient is
     one product too; the question is the later layers. Milliseconds of one thread, forward and backward, float32-class (AVX-512,
-    oneDNN):
+    oneDNN), and with bfloat16 products:
 
-    | rows, MLPs | one by one | batched |
-    |---|---|---|
-    | 32, 8 of 256-128 | 5.2 | 4.8 |
-    | 128, 6 of 128-64 | 3.2 | 2.9 |
-    | 1024, 4 of 64-32 | 6.7 | 6.5 |
-    | 4096, 6 of 128-64 | 78 | 87 |
-    | 4096, 8 of 256-128 | 387 | 452 |
-    | 128, 8 of 16, own inputs | 0.92 | 0.41 |
-    | 1024, 8 of 16, own inputs | 2.1 | 1.9 |
-    | 1024, 4 of 64, own inputs | 6.3 | 7.3 |
-    | 4096, 8 of 16, own inputs | 6.3 | 10.4 |
+    | rows, MLPs | one by one | batched | bf16, one by one | bf16, batched |
+    |---|---|---|---|---|
+    | 32, 8 of 256-128 | 6.4 | 5.5 | 5.0 | 4.0 |
+    | 128, 6 of 128-64 | 3.7 | 3.1 | 2.4 | 1.8 |
+    | 1024, 4 of 64-32 | 7.1 | 7.0 | 4.8 | 4.1 |
+    | 1024, 8 of 256-128 | 102 | 109 | 56 | 62 |
+    | 4096, 6 of 128-64 | 79 | 86 | 45 | 46 |
+    | 4096, 8 of 256-128 | 409 | 467 | 218 | 274 |
 
-    and with bfloat16 products 209 against 270 for 4096 rows and 8 of 256-128: while all activations fit a core's cache the fewer,
-    larger products win; beyond it, one MLP at a time stays in the cache. A GPU wants few, large launches (not measured). An
-    exported graph has no number of rows to decide by and is batched.
+    While all activations fit a core's cache the fewer, larger products win; beyond it, one MLP at a time stays in the cache.
+    Where each MLP has an input of its own, batched is as fast or faster at every size (12 of 64: 1.1 against 2.2 for 128 rows, 35
+    against 39 for 4096). A GPU wants few, large launches (not measured). An exported graph has no number of rows to decide by
+    and is batched.
 
     Args:
         x: Input of the MLPs.
@@ -49,7 +46,7 @@ def one_at_a_time(x: Float[Tensor, "*e n d"], total_width: int) -> bool:
     """
     if x.device.type != "cpu" or torch.compiler.is_exporting():
         return False
-    return x.shape[-2] * total_width > (_CACHED_NUMBERS if x.dim() == 2 else _CACHED_NUMBERS_OWN_INPUTS)
+    return x.shape[-2] * total_width >= _CACHED_NUMBERS
 
 
 @final
@@ -157,14 +154,12 @@ def _join(column: Sequence[_Step]) -> _Step:
 def _compute(x: Tensor, layers: Sequence[_Step]) -> Tensor:
     (weight, bias, then), rest = layers[0], layers[1:]
     num, width = weight.shape[:2]
-    apart = one_at_a_time(x, num * width)
-    if x.dim() == 2:
-        flat = then(linear(x, weight.flatten(0, 1), None if bias is None else bias.flatten()))
-        if not (apart and rest):
-            return _batched(flat.unflatten(1, (num, width)).transpose(0, 1), rest)
-        # split, not unbind: its backward writes the gradient of `flat` as it lies
-        return _apart(flat.split(width, 1), rest)
-    return _apart(x.unbind(0), layers) if apart else _batched(x, layers)
+    if x.dim() == 3:
+        return _batched(x, layers)
+    flat = then(linear(x, weight.flatten(0, 1), None if bias is None else bias.flatten()))
+    if rest and one_at_a_time(x, num * width):
+        return _apart(flat.split(width, 1), rest)  # not unbind: the backward of split writes the gradient of `flat` as it lies
+    return _batched(flat.unflatten(1, (num, width)).transpose(0, 1), rest)
 
 
 def _batched(x: Tensor, layers: Sequence[_Step]) -> Tensor:

@@ -85,13 +85,19 @@ def _layer(name: str, owner: str, calls: Sequence[tuple[Tensor, Tensor]]) -> Lay
 
 @contextmanager
 def _watching(modules: dict[str, nn.Module], seen: dict[str, list[tuple[Tensor, Tensor]]], num_rows: int) -> Iterator[None]:
-    def hook(name: str) -> Any:
-        def watch(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            seen[name].append(_units(inputs[0], output, num_rows))
+    given: list[Tensor] = []
+
+    def before(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        given.append(_same(inputs[0], num_rows))  # now: the activation may work in place
+
+    def after(name: str) -> Any:
+        def watch(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            seen[name].append((_dead(output, num_rows), given.pop()))
 
         return watch
 
-    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
+    handles = [module.register_forward_pre_hook(before) for module in modules.values()]
+    handles += [module.register_forward_hook(after(name)) for name, module in modules.items()]
     try:
         yield
     finally:
@@ -99,12 +105,20 @@ def _watching(modules: dict[str, nn.Module], seen: dict[str, list[tuple[Tensor, 
             handle.remove()
 
 
-def _units(before: Tensor, after: Tensor, num_rows: int) -> tuple[Bool[Tensor, " u"], Bool[Tensor, " u"]]:
-    """Which units are 0 on every row, and which are given the same on every row."""
-    rows = after.dim() - 2 if after.shape[-2] == num_rows else 0  # stacked layers have the rows next to last
-    dead = ~(after != 0).any(dim=rows)
-    same = before.amax(dim=rows) == before.amin(dim=rows)
-    return dead.flatten(), same.flatten()
+def _dead(output: Tensor, num_rows: int) -> Bool[Tensor, " u"]:
+    """Which units are 0 on every row."""
+    return ~(output != 0).any(dim=_rows(output, num_rows)).flatten()
+
+
+def _same(value: Tensor, num_rows: int) -> Bool[Tensor, " u"]:
+    """Which units are given the same on every row."""
+    rows = _rows(value, num_rows)
+    return (value.amax(dim=rows) == value.amin(dim=rows)).flatten()
+
+
+def _rows(value: Tensor, num_rows: int) -> int:
+    """Dimension of the rows: stacked layers have them next to last."""
+    return value.dim() - 2 if value.shape[-2] == num_rows else 0
 
 
 @contextmanager

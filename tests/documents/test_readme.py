@@ -26,7 +26,12 @@ def workplace(tmp_path, monkeypatch):
 
 
 def commands(readme: str) -> list[str]:
-    return [line[2:].split("#")[0].strip() for block in blocks(readme, "console") for line in block.splitlines() if line.startswith("$ ")]
+    return [
+        line[2:].split("#")[0].strip()
+        for block in blocks(readme, "console")
+        for line in block.splitlines()
+        if line.startswith("$ ")
+    ]
 
 
 @pytest.mark.parametrize("readme", READMES)
@@ -46,7 +51,12 @@ def test_console_blocks_run(workplace):
         if words[0] != "polytask":
             continue
         done = subprocess.run(
-            [sys.executable, "-m", "polytask", *words[1:]], capture_output=True, text=True, env=environment, check=False, timeout=300
+            [sys.executable, "-m", "polytask", *words[1:]],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+            timeout=300,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         ran += 1

@@ -76,7 +76,7 @@ def test_links_point_at_files_that_exist():
     broken = [
         f"{page.relative_to(ROOT)}: {target}"
         for page in pages
-        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text())
+        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", BLOCK.sub("", page.read_text()))
         if not (page.parent / target).exists()
     ]
     assert broken == []

@@ -35,6 +35,8 @@ class Tabular(Encoder):
     Args:
         preprocessing: Fitted columns: sizes of categorical and multi-valued fields, bin edges of numeric ones.
         embedding_dim: Width of each category's vector.
+        embedding_scale: Standard deviation of its initial values. Where ids are many and seen a few times, smaller is better:
+            they start less unlike each other than they will ever be.
         numeric: Kind of numeric embedding: "piecewise", "periodic" or "linear".
         numeric_dim: Width of each number's vector.
         dropout: Share of the representation's entries dropped in training.
@@ -48,6 +50,7 @@ class Tabular(Encoder):
         preprocessing: FittedColumns,
         *,
         embedding_dim: int = 16,
+        embedding_scale: float = 0.05,
         numeric: str = "piecewise",
         numeric_dim: int = 16,
         dropout: float = 0.0,
@@ -69,6 +72,7 @@ class Tabular(Encoder):
                 embedding_dim,
                 poolings=[field.pooling for field in multi_valued],
                 names=[field.name for field in fields],
+                scale=embedding_scale,
             )
         if edges:
             self.numeric = NUMERIC_EMBEDDINGS[numeric](edges, numeric_dim)

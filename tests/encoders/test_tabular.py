@@ -101,3 +101,11 @@ def test_it_fits_what_preprocessing_makes_of_a_table():
     assert torch.equal(out[1, 4:8], torch.zeros(4))  # a row without genres
     assert not torch.equal(out[0], out[2])
     assert torch.equal(out[:4], out[4:8])
+
+
+def test_embeddings_start_at_their_scale():
+    torch.manual_seed(0)
+    many = (SimpleNamespace(name="user", size=5000),)
+    for scale in (0.05, 0.001):
+        encoder = Tabular(fields(many, (), ()), embedding_scale=scale)
+        assert encoder.table.weight.std().item() == pytest.approx(scale, rel=0.02)

@@ -62,7 +62,7 @@ def _cell(value: Any) -> str:
         return " to ".join(map(_cell, value))
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.5g}"
 
 
 def main() -> int:

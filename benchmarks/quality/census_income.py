@@ -30,18 +30,19 @@ from sklearn.model_selection import KFold
 import polytask
 from polytask.data.catalog import CensusIncome
 
-HIDDEN = {"hidden": [128], "dropout": 0.3}
+# Chosen in a dozen runs of the MMoE on group 1 with one seed; group 2 and the other ways of sharing take it as it is.
+HIDDEN = {"hidden": [128], "dropout": 0.5}
 SHARINGS = {
     "single_task": HIDDEN,
     "shared_bottom": HIDDEN,
     "mmoe": {**HIDDEN, "num_experts": 8},
-    "ple": {"levels": [[128], [128]], "dropout": 0.3},
+    "ple": {"levels": [[128], [128]], "dropout": 0.5},
 }
 RECIPE = {
-    "encoder": {"name": "tabular", "embedding_dim": 8, "numeric_dim": 8},
+    "encoder": {"name": "tabular", "embedding_dim": 8, "numeric_dim": 8, "embedding_scale": 0.05},
     "heads": {"hidden": [32]},
-    "train": {"epochs": 12, "batch_size": 512, "precision": "medium", "average": 0.999},
-    "optimizer": {"lr": 2e-3, "weight_decay": 1e-2},
+    "train": {"epochs": 10, "batch_size": 512, "precision": "auto"},
+    "optimizer": {"lr": 4e-3, "weight_decay": 0.1},
     "schedule": {"kind": "cosine", "warmup_steps": 200},
 }
 TREES = {
@@ -168,18 +169,31 @@ def rows(data: Data, found: dict[str, list[tuple[np.ndarray, float]]], place: st
 def difference(label: np.ndarray, ours: list[np.ndarray], theirs: list[np.ndarray]) -> dict:
     """Mean difference of AUC and its 95 % interval: rows and paired seeds are drawn with replacement together."""
     random = np.random.default_rng(0)
-    pairs = min(len(ours), len(theirs))
+    pairs = [(Ranked(label, a), Ranked(label, b)) for a, b in zip(ours, theirs, strict=False)]
     drawn = []
     for _ in range(RESAMPLES):
-        weight = np.bincount(random.integers(len(label), size=len(label)), minlength=len(label))
-        seed = random.integers(pairs)
-        drawn.append(auc(label, ours[seed], weight) - auc(label, theirs[seed], weight))
-    mean = np.mean([auc(label, a, None) - auc(label, b, None) for a, b in zip(ours, theirs, strict=False)])
+        weight = np.bincount(random.integers(len(label), size=len(label)), minlength=len(label)).astype(np.float64)
+        first, second = pairs[random.integers(len(pairs))]
+        drawn.append(first.auc(weight) - second.auc(weight))
+    even = np.ones(len(label))
+    mean = np.mean([first.auc(even) - second.auc(even) for first, second in pairs])
     return {"difference": float(mean), "interval": [float(bound) for bound in np.quantile(drawn, [0.025, 0.975])]}
 
 
-def auc(label: np.ndarray, score: np.ndarray, weight: np.ndarray | None) -> float:
-    return polytask.METRICS["auc"](label.astype(np.float64), score.astype(np.float64), weight)
+class Ranked:
+    """Scores sorted once, so that the AUC of many resamples costs a pass each."""
+
+    def __init__(self, label: np.ndarray, score: np.ndarray) -> None:
+        _, place = np.unique(score, return_inverse=True)
+        self.positive, self.negative = (np.flatnonzero(label == value) for value in (1, 0))
+        self.place, self.places = place, int(place.max()) + 1
+
+    def auc(self, weight: np.ndarray) -> float:
+        positive, negative = (
+            np.bincount(self.place[rows], weights=weight[rows], minlength=self.places) for rows in (self.positive, self.negative)
+        )
+        below = np.cumsum(negative) - negative / 2
+        return float(positive @ below / (positive.sum() * negative.sum()))
 
 
 def main() -> None:
@@ -187,6 +201,7 @@ def main() -> None:
     parser.add_argument("--data", default=os.environ.get("POLYTASK_DATA"), required="POLYTASK_DATA" not in os.environ)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "polytask-census-income")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--stacked-seeds", type=int, default=1, help="seeds of stacking, which trains 14 boosters each time")
     parser.add_argument("--groups", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--inputs", nargs="+", default=["paper", "own"])
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
@@ -197,12 +212,15 @@ def main() -> None:
             data, found, place = Data(options.data, group, inputs), {}, f"group {group}, {inputs} inputs"
             for seed in range(options.seeds):  # arms side by side: a drift of the machine meets all of them
                 for arm in options.arms:
+                    if arm == "lightgbm_stacked" and seed >= options.stacked_seeds:
+                        continue
                     file = options.work / inputs / str(group) / f"{arm}-{seed}.npz"
                     found.setdefault(arm, []).append(predictions(arm, data, seed, file))
                     aucs = [roc_auc_score(data.label("test", task), found[arm][-1][0][:, i]) for i, task in enumerate(data.tasks)]
                     print(place, "seed", seed, arm, np.round(aucs, 5), f"{found[arm][-1][1]:.0f} s", flush=True)
             table += rows(data, found, place)
-    record("census_income", rows=table, seeds=list(range(options.seeds)))
+    title = "Census-Income: one network for two tasks against one LightGBM a task (AUC on the test half)"
+    record("census_income", table, title=title, seeds=range(options.seeds), rivals=["lightgbm"])
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ name = "equal" # polytask list balancer
 [train]
 epochs = 10
 batch_size = 1024
+precision = "auto" # bfloat16 products where the processor has them
 patience = 2 # validations without improvement
 """
 

@@ -18,7 +18,7 @@ from polytask.data.synthetic import Feed
 from polytask.errors import CheckpointError, ConfigError, DataError
 from polytask.metrics import auc
 from polytask.run import RunDirectory, check, columns_of, evaluate, fit, fresh_directory, load, prepare, propose, train
-from polytask.run._columns import joint_probability
+from polytask.run._columns import joint_probability, to_arrow
 from polytask.tasks import Binary, Count, Multiclass, Quantile, Regression
 
 FEED = Feed(seed=3, num_users=60, num_items=40, num_categories=4, rates={"click": 0.25, "buy": 0.3})
@@ -193,6 +193,14 @@ def test_joint_probability_is_the_product_also_where_it_underflows():
     found = joint_probability([a, b])
     assert found[0].item() == pytest.approx(torch.sigmoid(a[0] * 1.0).item() * torch.sigmoid(b[0]).item(), rel=1e-6)
     assert found[1].item() == pytest.approx(math.exp(-90.0), rel=1e-5)
+
+
+def test_a_prediction_near_a_large_mean_keeps_its_digits():
+    """A time stamp in float32 is right to two minutes."""
+    columns = columns_of([Regression("arrives", mean=1.7e9, scale=2.0), Binary("late")])
+    arrays = to_arrow(columns, {"arrives": torch.tensor([[0.125], [3.0]]), "late": torch.zeros(2, 1)})
+    assert arrays["arrives"].to_pylist() == [1_700_000_000.25, 1_700_000_006.0]
+    assert [str(arrays[column.name].type) for column in columns] == ["double", "float"]
 
 
 def test_columns_of_chains_and_of_wide_predictions():

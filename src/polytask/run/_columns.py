@@ -26,6 +26,11 @@ class Column(NamedTuple):
     place: int | None = None
     chain: tuple[str, ...] = ()
 
+    @property
+    def type(self) -> pa.DataType:
+        """float64 on a label's own scale, which may have many digits before the point; probabilities have float32."""
+        return pa.float64() if self.task.kind in ("regression", "quantile") else pa.float32()
+
 
 def columns_of(tasks: Sequence[Task]) -> tuple[Column, ...]:
     """Columns that are written for tasks that are trained together; auxiliary ones are not served.
@@ -70,7 +75,7 @@ def to_arrow(columns: Sequence[Column], outputs: Mapping[str, Tensor]) -> dict[s
             if name not in predictions:
                 predictions[name] = column.task.predict(outputs[name].float())
             values = predictions[name] if column.place is None else predictions[name][:, column.place]
-        arrays[column.name] = pa.array(values.float().cpu().contiguous().numpy())
+        arrays[column.name] = pa.array(values.cpu().contiguous().numpy(), column.type)
     return arrays
 
 
@@ -81,4 +86,4 @@ def joint_probability(logits: Sequence[Tensor]) -> Tensor:
         >>> joint_probability([torch.tensor([[0.0]]), torch.tensor([[0.0]])])
         tensor([0.2500])
     """
-    return torch.stack([logsigmoid(logit.double()) for logit in logits]).sum(0).exp().squeeze(-1).float()
+    return torch.stack([logsigmoid(logit.cpu().double()) for logit in logits]).sum(0).exp().squeeze(-1).float()

@@ -136,7 +136,7 @@ class Fitted:
         if twice:
             way_out = "Do not keep it: a prediction has this name."
             raise DataError(message("Columns of predictions need distinct names.", received=twice, way_out=way_out))
-        return pa.schema([*(table.schema.field(name) for name in keep), *((name, pa.float32()) for name in names)])
+        return pa.schema([*(table.schema.field(name) for name in keep), *((column.name, column.type) for column in self.columns)])
 
     def _predicted(self, table: Table, schema: pa.Schema, keep: Sequence[str]) -> Iterator[pa.RecordBatch]:
         first_row, read = 0, list(dict.fromkeys([*self.preprocessing.columns(labels=False), *keep]))

@@ -16,7 +16,7 @@ from polytask.errors import ConfigError, DataError, message
 from polytask.losses import pinball
 from polytask.tasks._base import FITTED, Task
 from polytask.tasks._domain import real_labels, softplus_inverse
-from polytask.tasks._standard import moments, own_scale, own_scale_labels, standardised
+from polytask.tasks._standard import in_float64, moments, own_scale, own_scale_labels, standardised
 from polytask.tasks._summary import LabelSummary
 
 
@@ -85,7 +85,7 @@ class Quantile(Task):
 
     def predict(self, output: Float[Tensor, "n q"]) -> Float[Tensor, "n q"]:
         """Quantiles on the label's own scale, rising."""
-        return own_scale(self._quantiles(output.double()), self.mean, self.scale)
+        return own_scale(self._quantiles(in_float64(output)), self.mean, self.scale)
 
     def _quantiles(self, output: Float[Tensor, "n q"]) -> Float[Tensor, "n q"]:
         """Distances are added up outwards from the middle: each quantile is its neighbour plus something not negative."""

@@ -36,4 +36,9 @@ def own_scale_labels(labels: Float[np.ndarray, " n"], mean: float, scale: float)
 
 def own_scale(output: Float[Tensor, "*n"], mean: float, scale: float) -> Float[Tensor, "*n"]:
     """Standardised estimates on the labels' own scale; in float64, where a large mean (a time stamp) costs no digits."""
-    return output.double() * scale + mean
+    return in_float64(output) * scale + mean
+
+
+def in_float64(output: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """The same in float64: on its device, or on the host where the device has none (Apple's GPU)."""
+    return (output.cpu() if output.device.type == "mps" else output).double()

@@ -30,7 +30,8 @@ from sklearn.model_selection import KFold
 import polytask
 from polytask.data.catalog import CensusIncome
 
-# Chosen in a dozen runs of the MMoE on group 1 with one seed; group 2 and the other ways of sharing take it as it is.
+# Chosen in about a dozen runs of the MMoE on group 1 with one seed, whose test AUC was in view: on group 1 it is optimistic.
+# Group 2 and the other ways of sharing take it as it is; LightGBM has one setting that was not tuned.
 HIDDEN = {"hidden": [128], "dropout": 0.5}
 SHARINGS = {
     "single_task": HIDDEN,
@@ -55,6 +56,10 @@ TREES = {
 }
 PATIENCE = 100
 RESAMPLES = 500
+CAVEAT = (
+    "The recipe of the networks was chosen on group 1, one seed, with test AUC in view, and LightGBM was not tuned: differences on "
+    "group 1 favour the networks; group 2 was not looked at before. Arms with fewer seeds say so in their row."
+)
 
 
 class Data:
@@ -224,7 +229,7 @@ def main() -> None:
     if options.no_record:
         return
     title = "Census-Income: one network for two tasks against one LightGBM a task (AUC on the test half)"
-    record("census_income", table, title=title, seeds=range(options.seeds), rivals=["lightgbm"])
+    record("census_income", table, title=title, seeds=range(options.seeds), rivals=["lightgbm"], caveat=CAVEAT)
 
 
 if __name__ == "__main__":

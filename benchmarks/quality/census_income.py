@@ -30,7 +30,7 @@ from sklearn.model_selection import KFold
 import polytask
 from polytask.data.catalog import CensusIncome
 
-# Chosen in about a dozen runs of the MMoE on group 1 with one seed, whose test AUC was in view: on group 1 it is optimistic.
+# Chosen in about a dozen runs of the MMoE on group 1 with one seed, whose test AUC was in view: there it is optimistic.
 # Group 2 and the other ways of sharing take it as it is; LightGBM has one setting that was not tuned.
 HIDDEN = {"hidden": [128], "dropout": 0.5}
 SHARINGS = {
@@ -57,8 +57,8 @@ TREES = {
 PATIENCE = 100
 RESAMPLES = 500
 CAVEAT = (
-    "The recipe of the networks was chosen on group 1, one seed, with test AUC in view, and LightGBM was not tuned: differences on "
-    "group 1 favour the networks; group 2 was not looked at before. Arms with fewer seeds say so in their row."
+    "The recipe of the networks was chosen on group 1, one seed, with test AUC in view, and LightGBM was not tuned: differences "
+    "on group 1 favour the networks; group 2 was not looked at before. Arms with fewer seeds say so in their row."
 )
 
 

@@ -206,11 +206,13 @@ def _scratch(directory: Path) -> Iterator[Path]:
 def _claim(directory: Path) -> tuple[Path, int]:
     while True:
         scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".part", dir=directory.parent))
-        lock = os.open(scratch, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if scratch.exists():
-            return scratch, lock
-        os.close(lock)  # Another process swept it in the moment before it was locked.
+        # Another process may sweep it at any moment before it is locked: then it is made anew.
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(scratch, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if scratch.exists():
+                return scratch, lock
+            os.close(lock)
 
 
 def _sweep(directory: Path) -> None:

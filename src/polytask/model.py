@@ -1,12 +1,14 @@
 """Encoder, sharing, heads: one model for all tasks."""
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from polytask.batch import Features, Labels
@@ -27,11 +29,15 @@ class Outputs(NamedTuple):
         by_task: Output of each task's head: logits, standardised values, log rates.
         junction: Activations where the tasks part (`Shared.junction`).
         gates: How much of each expert each task takes (`Shared.gates`).
+        penalty: What training adds to the losses (`Shared.penalty`).
+        guesses: What an adversary reads of the shared part (`Shared.guesses`).
     """
 
     by_task: dict[str, Float[Tensor, "n _"]]
     junction: tuple[Tensor, ...] = ()
     gates: Float[Tensor, "k n e"] | None = None
+    penalty: Float[Tensor, ""] | None = None
+    guesses: Float[Tensor, "n k"] | None = None
 
 
 @final
@@ -40,7 +46,7 @@ class MultiTaskModel(nn.Module):
 
     Args:
         encoders: One encoder, or as many as the sharing asks for (`sharing.num_inputs`); each maps `Features` to `n d`. Where
-            there is one a task, it belongs to its task like all that is in a `PerTask`.
+            there is one a task, it belongs to its task like all that is in a `PerTask`; one more is of all tasks.
         sharing: One representation in, one per task out.
         heads: From representations to outputs; it holds the tasks.
 
@@ -51,8 +57,9 @@ class MultiTaskModel(nn.Module):
     def __init__(self, encoders: Sequence[nn.Module], sharing: Sharing, heads: Heads) -> None:
         super().__init__()
         _check_fit(encoders, sharing, heads)
-        apart = sharing.num_inputs > 1
-        self.encoders = PerTask(dict(zip(sharing.tasks, encoders, strict=True))) if apart else nn.ModuleList(encoders)
+        num_own = len(sharing.tasks) if sharing.num_inputs > 1 else 0
+        self.own_encoders = PerTask(dict(zip(sharing.tasks, encoders[:num_own], strict=False)))
+        self.encoders = nn.ModuleList(encoders[num_own:])
         self.sharing = sharing
         self.heads = heads
 
@@ -93,15 +100,26 @@ class MultiTaskModel(nn.Module):
 
     def forward(self, features: Features) -> Outputs:
         """Gives every task's output on every row."""
-        encoders = self.encoders.values() if isinstance(self.encoders, PerTask) else self.encoders
-        inputs = [encoder(features) for encoder in encoders]
+        inputs = [encoder(features) for encoder in (*self.own_encoders.values(), *self.encoders)]
         shared = self.sharing(_as_computed(inputs[0] if self.sharing.num_inputs == 1 else torch.stack(inputs)))
-        return Outputs(self.heads(shared.outputs), shared.junction, shared.gates)
+        return Outputs(self.heads(shared.outputs), *shared[1:])
 
     def losses(self, outputs: Outputs, labels: Mapping[str, Labels]) -> dict[str, Float[Tensor, ""]]:
         """Loss of each task that has a label in this batch, times the task's weight."""
         present = [task for task in self.tasks if task.name in labels and labels[task.name].count]
         return {task.name: task.weight * task.loss(outputs.by_task[task.name], labels[task.name]) for task in present}
+
+    def penalty(self, outputs: Outputs, labels: Mapping[str, Labels]) -> Float[Tensor, ""] | None:
+        """What training adds to the losses: the sharing's prior, and what its adversary loses; None where there is neither.
+
+        The adversary's target is the task a row is labelled for, in equal parts where it is labelled for several.
+        """
+        if outputs.guesses is None:
+            return outputs.penalty
+        observed = torch.stack([labels[task.name].observed for task in self.tasks], dim=1).to(outputs.guesses.dtype)
+        shares = observed / observed.sum(1, keepdim=True).clamp_min(1)
+        adversary = cross_entropy(outputs.guesses, shares)
+        return adversary if outputs.penalty is None else outputs.penalty + adversary
 
     def predict(self, features: Features) -> dict[str, Float[Tensor, "n ..."]]:
         """Predictions of the served tasks on their labels' own scale."""
@@ -144,9 +162,9 @@ def describe_model(model: MultiTaskModel, features: Features) -> list[Part]:
         model(features)
     model.train(was_training)
     flops = {place.removeprefix("MultiTaskModel."): sum(counts.values()) for place, counts in counter.get_flop_counts().items()}
-    encoders = sum(count for place, count in flops.items() if place.startswith("encoders.") and place.count(".") == 1)
+    encoders = sum(count for place, count in flops.items() if re.fullmatch(r"(own_)?encoders\.[^.]+", place))
     found: list[tuple[str, nn.Module, int]] = [
-        ("encoder", model.encoders, encoders),
+        ("encoder", nn.ModuleList([model.own_encoders, model.encoders]), encoders),
         ("sharing", model.sharing, flops.get("sharing", 0)),
     ]
     found += [("heads", model.heads, flops.get("heads", 0)), ("model", model, flops.get("Global", 0))]
@@ -154,7 +172,6 @@ def describe_model(model: MultiTaskModel, features: Features) -> list[Part]:
 
 
 def _part(name: str, module: nn.Module, flops: int, model: MultiTaskModel) -> Part:
-    # `model.encoders` may itself be the `PerTask`; asking the whole model keeps one rule for what is private.
     inside = {id(parameter) for parameter in module.parameters()}
     private = {
         task.name: sum(parameter.numel() for parameter in private_parameters(model, task.name) if id(parameter) in inside)

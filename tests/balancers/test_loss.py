@@ -91,7 +91,7 @@ def test_the_contract_catches_broken_balancers():
             return sum((position + 1.0) * loss for position, loss in enumerate(losses.values()))
 
     class Stacked(LossBalancer):
-        def backward(self, losses, shared=(), junction=()):
+        def backward(self, losses, shared=(), junction=(), penalty=None):
             stacked = torch.stack(list(losses.values()))
             weights = torch.softmax(stacked.detach(), 0) * 0 + 1
             (weights * stacked).sum().backward()

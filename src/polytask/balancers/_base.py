@@ -49,6 +49,7 @@ class Balancer(nn.Module, ABC):
         losses: Mapping[str, Tensor],
         shared: Iterable[nn.Parameter] = (),
         junction: Sequence[Tensor] = (),
+        penalty: Tensor | None = None,
     ) -> Balance:
         """Adds the balanced gradient to `.grad`, as `loss.backward()` would. A task that is not in `losses` is absent.
 
@@ -56,6 +57,7 @@ class Balancer(nn.Module, ABC):
             losses: Scalar loss of each present task.
             shared: Parameters that all tasks use; () reads them off the graph.
             junction: Activations where the tasks part.
+            penalty: What is added to the losses whatever their weights: a prior on weights or gates, an adversary.
         """
 
     def after_step(self, losses: Callable[[], Mapping[str, Tensor]]) -> None:

@@ -29,6 +29,7 @@ class LossBalancer(Balancer):
         losses: Mapping[str, Tensor],
         shared: Iterable[nn.Parameter] = (),  # noqa: ARG002 - measured by balancers of gradients only
         junction: Sequence[Tensor] = (),  # noqa: ARG002
+        penalty: Tensor | None = None,
     ) -> Balance:
         """Adds the gradient of the objective to `.grad`: of the model's parameters and of the balancer's own."""
         self._check(losses)
@@ -37,5 +38,6 @@ class LossBalancer(Balancer):
             self.objective(values).backward()  # type: ignore[no-untyped-call]
         weights = {name: torch.zeros_like(value) if value.grad is None else value.grad for name, value in values.items()}
         # One scalar root: handing `weights` to autograd as gradients would import all of sympy at the first step.
-        sum(weights[name] * loss for name, loss in losses.items()).backward()  # type: ignore[union-attr]
+        weighted = [weights[name] * loss for name, loss in losses.items()]
+        sum(weighted if penalty is None else [*weighted, penalty]).backward()  # type: ignore[union-attr]
         return Balance({name: loss.detach() for name, loss in losses.items()}, weights)

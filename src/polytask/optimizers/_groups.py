@@ -8,7 +8,7 @@ from torch import nn
 
 from polytask.encoders import EmbeddingTable
 from polytask.errors import ConfigError, message, nearest
-from polytask.sharing import PerTask, private_parameters
+from polytask.sharing import PerTask, Sharing, private_parameters
 
 SHARED: Final = "shared"
 BALANCER: Final = "balancer"
@@ -20,7 +20,8 @@ class Member(NamedTuple):
     Args:
         name: Its name in the model or balancer, with `model.` or `balancer.` before it.
         parameter: The parameter.
-        decays: Whether weight decay applies: not to biases, to what has one dimension, nor to balancers.
+        decays: Whether weight decay applies: not to biases, to what has one dimension, to what a sharing's penalty holds
+            down, nor to balancers.
         is_table: Whether it is an embedding table, of which only touched rows are updated.
     """
 
@@ -59,11 +60,12 @@ def parameter_groups(model: nn.Module, balancer: nn.Module, lr: float | Mapping[
     tasks = _tasks(model)
     rates = _rates(lr, (SHARED, *tasks, BALANCER))
     tables = {module.weight for module in model.modules() if isinstance(module, EmbeddingTable)}
+    penalised = {p for module in model.modules() if isinstance(module, Sharing) for p in module.penalised_parameters()}
     owners = {task: set(private_parameters(model, task)) for task in tasks}
     members: dict[str, list[Member]] = {name: [] for name in (SHARED, *tasks, BALANCER)}
     for name, parameter in model.named_parameters():
         whose = [task for task in tasks if parameter in owners[task]]
-        decays = parameter.dim() > 1 and name.rsplit(".", 1)[-1] != "bias"
+        decays = parameter.dim() > 1 and name.rsplit(".", 1)[-1] != "bias" and parameter not in penalised
         member = Member(f"model.{name}", parameter, decays, parameter in tables)
         members[whose[0] if len(whose) == 1 else SHARED].append(member)
     for name, parameter in balancer.named_parameters():

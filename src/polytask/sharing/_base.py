@@ -1,7 +1,7 @@
 """What every way of sharing is: one representation in, one per task out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, final
 
 from jaxtyping import Float
@@ -14,16 +14,23 @@ class Shared(NamedTuple):
     """What a sharing gives for n rows.
 
     Args:
-        outputs: One representation per task, in the order of the sharing's `tasks` (an expand where it is one).
+        outputs: One representation per task, in the order of the sharing's `tasks` (an expand where it is one); a feature map
+            where towers of feature maps are shared.
         junction: The activations where the tasks part, or () where tasks share nothing: a complete cut. Whatever a loss sends
             back to something shared passes through exactly one of them, and none of them feeds another; so the gradients of
             all tasks at the junction, sent on, are the gradients of all that is shared.
         gates: How much of each expert each task takes (rows sum to 1), or None where nothing is gated.
+        penalty: What training adds to the losses, times whatever strength was declared: a prior on weights or gates. It is no
+            task's loss, so no balancer weighs it. None where there is none, and outside training.
+        guesses: What an adversary reads of the shared part: logits of the task that a row is labelled for; None without one.
+            `MultiTaskModel.penalty` holds them against the labels that were observed.
     """
 
-    outputs: Float[Tensor, "k n h"]
+    outputs: Float[Tensor, "k n *h"]
     junction: tuple[Tensor, ...] = ()
     gates: Float[Tensor, "k n e"] | None = None
+    penalty: Float[Tensor, ""] | None = None
+    guesses: Float[Tensor, "n k"] | None = None
 
 
 class Sharing(nn.Module, ABC):
@@ -40,7 +47,8 @@ class Sharing(nn.Module, ABC):
     """
 
     num_inputs: int = 1
-    """How many independent encoders feed it: 1, or k where tasks share nothing (then `x` is `i n d`)."""
+    """How many independent encoders feed it: 1, or k where each task has its own, or k + 1 where the last is of all (`x` is then
+    `i n d`)."""
 
     out_features: int
     """Width h of each task's representation; every architecture sets it."""
@@ -55,6 +63,13 @@ class Sharing(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Float[Tensor, "*i n d"]) -> Shared:
         """Gives one representation per task."""
+
+    def after_step(self, lr: float) -> None:
+        """Called once after the optimizer stepped at this rate: a proximal step, a running estimate."""
+
+    def penalised_parameters(self) -> Iterable[nn.Parameter]:
+        """Parameters whose size `Shared.penalty` already holds down: weight decay leaves them alone, or it would count twice."""
+        return ()
 
 
 @final

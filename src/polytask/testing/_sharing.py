@@ -62,7 +62,7 @@ def _check_shapes(make: MakeSharing) -> None:
     for tasks in (_TASKS, _TASKS[:1]):
         sharing, x = _made(make, tasks)
         assert sharing.tasks == tuple(tasks), "the sharing forgets its tasks"
-        assert sharing.num_inputs in (1, len(tasks)), "it asks for neither one encoder nor one a task"
+        assert sharing.num_inputs in (1, len(tasks), len(tasks) + 1), "it asks for another number of encoders than 1, k or k + 1"
         shared = sharing(x)
         assert isinstance(shared, Shared), "forward gives no Shared"
         expected = (len(tasks), _ROWS, sharing.out_features)
@@ -138,7 +138,7 @@ def _check_permutation(make: MakeSharing) -> None:
     order = [2, 0, 1]
     other = make(_WIDTH, [_TASKS[place] for place in order]).double().eval()
     other.load_state_dict(sharing.state_dict())
-    permuted = other(x if sharing.num_inputs == 1 else x[order])
+    permuted = other(x if sharing.num_inputs == 1 else x[[*order, *range(len(order), sharing.num_inputs)]])
     expected = sharing(x)
     assert torch.allclose(expected.outputs[order], permuted.outputs), "permuting the tasks changes their representations"
 

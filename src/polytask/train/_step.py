@@ -83,6 +83,7 @@ def accumulated_step(
     if clip is not None:
         _clip(optimizer, clip)
     optimizer.step()
+    model.sharing.after_step(optimizer.param_groups[0]["lr"])
     balancer.after_step(lambda: model.losses(model(batches[-1].features), batches[-1].labels))
     return balances
 
@@ -91,10 +92,11 @@ def _backward(model: MultiTaskModel, balancer: Balancer, batch: Batch, precision
     with autocast(precision, batch.features.categorical.device):
         outputs = model(batch.features)
         losses = model.losses(outputs, batch.labels)
+        penalty = model.penalty(outputs, batch.labels)
     if not losses:
         return Balance({}, {})
     with _untouched(model, [task.name for task in model.tasks if task.name not in losses]):
-        return balancer.backward(losses, junction=outputs.junction)
+        return balancer.backward(losses, junction=outputs.junction, penalty=penalty)
 
 
 @contextmanager

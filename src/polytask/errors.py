@@ -1,7 +1,7 @@
 """Errors that say what was expected, what was received, and a way out."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class PolytaskError(ValueError):
@@ -22,6 +22,20 @@ class CheckpointError(PolytaskError):
 
 class DivergenceError(PolytaskError):
     """A loss that stopped being a number."""
+
+
+Where = Callable[[int], str]
+"""Names a row by its number: "row 17", or the file and the row in it; for messages."""
+
+
+def row_of(row: int) -> str:
+    """A row of a table that is whole.
+
+    Example:
+        >>> row_of(17)
+        'row 17'
+    """
+    return f"row {row}"
 
 
 def message(expected: str, *, received: object, way_out: str = "") -> str:

@@ -25,7 +25,7 @@ def click(**changes):
 @pytest.mark.parametrize(
     ("columns", "texts"),
     [
-        ({**FEATURES, "click": click(row7=3)}, ["'click'", "3 in row 7", "positive"]),
+        ({**FEATURES, "click": click(row7=3)}, ["'click'", "t.parquet, row 7", "Received: 3 in ", "positive"]),
         ({**FEATURES, "click": [1] * 80}, ["'click'", "1 in all 80"]),
         ({**FEATURES, "click": pa.nulls(80, pa.int64())}, ["'click'", "none in 80 rows"]),
         ({**FEATURES, "clicked": click()}, ["task.click.label: 'click'", "Did you mean 'clicked'?"]),

@@ -50,7 +50,7 @@ def test_a_positive_value_that_never_occurs_is_refused_with_the_nearest(fit, ref
 
 
 def test_labels_outside_the_domain_are_refused_with_their_row(fit, refused):
-    refused(lambda: Binary("y").encode(pa.array([0, None, 7]), first_row=50), "7 in row 52", "'y'")
+    refused(lambda: Binary("y").encode(pa.array([0, None, 7]), where=lambda row: f"row {50 + row}"), "7 in row 52", "'y'")
     task = fit(Binary("y", positive="yes"), ["yes", "no"])
     refused(lambda: task.encode(pa.array(["no", "maybe"])), "'maybe' in row 1", "'yes', 'no'")
 

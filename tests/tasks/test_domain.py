@@ -27,6 +27,6 @@ def test_softplus_inverse(gap):
     assert max(x, 0) + math.log1p(math.exp(-abs(x))) == pytest.approx(gap)
 
 
-def test_rows_count_from_the_first():
-    with pytest.raises(DataError, match=r"'z' in row 102"):
-        placed_labels(pa.array(["a", None, "z"]), ("a", "b"), "y", 100, DataError)
+def test_rows_are_named_as_asked():
+    with pytest.raises(DataError, match=r"'z' in clicks.csv, row 102"):
+        placed_labels(pa.array(["a", None, "z"]), ("a", "b"), "y", lambda row: f"clicks.csv, row {100 + row}", DataError)

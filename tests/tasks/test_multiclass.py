@@ -30,7 +30,11 @@ def test_refusals(fit, refused):
     refused(lambda: fit(Multiclass("y", classes=("a", "b")), ["a", "b"], ["c"]), "'y'", "'c' in row 2", "`classes`")
     refused(lambda: fit(Multiclass("y"), ["a", "a"]), "'a' in all 2")
     refused(lambda: fit(Multiclass("y"), list(range(10_001))), "more than 10000 distinct values", "regression")
-    refused(lambda: Multiclass("y", classes=(1, 2)).encode(pa.array([1, 3]), first_row=10), "3 in row 11", "2 classes")
+    refused(
+        lambda: Multiclass("y", classes=(1, 2)).encode(pa.array([1, 3]), where=lambda row: f"file x, row {10 + row}"),
+        "3 in file x, row 11",
+        "2 classes",
+    )
 
 
 @pytest.mark.parametrize("classes", [("a",), ("a", "a")])

@@ -9,9 +9,10 @@ import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
 from polytask.data.columns import RaggedColumn
-from polytask.data.numbers import Where, as_numbers, refuse_infinite, row_of
+from polytask.data.numbers import as_numbers, refuse_infinite
 from polytask.data.values import split_values, value_lists
 from polytask.data.vocabulary import Value, Vocabulary
+from polytask.errors import Where, row_of
 
 _LARGEST = 3e38  # a little below what float32 can hold
 

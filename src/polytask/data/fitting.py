@@ -9,12 +9,13 @@ import pyarrow as pa
 from polytask.data.bins import boundaries, robust_scale
 from polytask.data.distinct import Distinct, distinct
 from polytask.data.fields import CategoricalField, Field, MultiValuedField, NumericField, scaled, split_weights
-from polytask.data.numbers import Where, as_numbers, refuse_infinite
+from polytask.data.numbers import as_numbers, refuse_infinite
 from polytask.data.quantiles import QuantileSketch
 from polytask.data.schema import Categorical, Feature, MultiValued, Numeric
 from polytask.data.sketches import MAX_DISTINCT, CategoryCounts, Moments
 from polytask.data.values import split_values, value_lists
 from polytask.data.vocabulary import Vocabulary, fit_vocabulary
+from polytask.errors import Where
 
 
 class FeatureFit(ABC):

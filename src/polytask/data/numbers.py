@@ -1,23 +1,13 @@
 """Columns of any Arrow type as float64."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
-from polytask.errors import DataError, message
-
-Where = Callable[[int], str]
-"""Where a row of a batch stands: "row 17", or the file and row; for messages."""
+from polytask.errors import DataError, Where, message, row_of
 
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
-
-
-def row_of(row: int) -> str:
-    """A row of a batch that is a whole table."""
-    return f"row {row}"
 
 
 def as_numbers(column: pa.Array, name: str, where: Where = row_of) -> Float[np.ndarray, " n"]:

@@ -14,9 +14,9 @@ from polytask.data.columns import Columns
 from polytask.data.fields import CategoricalField, Field, MultiValuedField, NumericField
 from polytask.data.fitting import start_fit
 from polytask.data.formats import Table
-from polytask.data.numbers import Where, as_numbers, refuse_infinite, row_of
+from polytask.data.numbers import as_numbers, refuse_infinite
 from polytask.data.schema import Schema
-from polytask.errors import ConfigError, DataError, message, nearest
+from polytask.errors import ConfigError, DataError, Where, message, nearest, row_of
 from polytask.tasks import LabelSummary, Task, check_tasks, given_chain
 
 Progress = Callable[[int, int | None], None]
@@ -115,7 +115,7 @@ class Preprocessing:
             _rows(categorical, batch.num_rows, np.int32),
             _rows(numeric, batch.num_rows, np.float32),
             {field.name: field.encode(batch, where) for field in self.multi_valued},
-            {task.name: task.encode(batch.column(task.label), first_row=first_row) for task in self.tasks} if labels else {},
+            {task.name: task.encode(batch.column(task.label), where=where) for task in self.tasks} if labels else {},
             _row_weights(batch.column(self.weight), self.weight, where) if labels and self.weight else None,
         )
 
@@ -149,7 +149,7 @@ class _Fit:
     def __init__(self, table: Table, schema: Schema, tasks: Sequence[Task]) -> None:
         self._table, self._schema, self._tasks = table, schema, {task.name: task for task in tasks}
         self._fits = {feature.name: start_fit(feature) for feature in schema.features}
-        self._summaries = {task.name: LabelSummary(task.label) for task in tasks}
+        self._summaries = {task.name: LabelSummary(task.label, where=table.describe) for task in tasks}
         self._chains = {task.name: given_chain(tasks, task.name) for task in tasks}
         self._problems: dict[str, str] = {}
 
@@ -160,7 +160,7 @@ class _Fit:
         if self._schema.weight:
             name = self._schema.weight
             self._attempt("weight", partial(_row_weights, batch.column(name), name, where))
-        spaces = {name: self._space(name, batch, first_row) for name in {task.given for task in self._tasks.values()} if name}
+        spaces = {name: self._space(name, batch, where) for name in {task.given for task in self._tasks.values()} if name}
         for name, summary in self._summaries.items():
             inside = [space for given in self._chains[name] if (space := spaces[given]) is not None]
             rows = np.logical_and.reduce(np.stack(inside)) if inside else None
@@ -189,11 +189,11 @@ class _Fit:
             except DataError as error:
                 self._problems[place] = str(error)
 
-    def _space(self, name: str, batch: pa.RecordBatch, first_row: int) -> np.ndarray | None:
+    def _space(self, name: str, batch: pa.RecordBatch, where: Where) -> np.ndarray | None:
         """Rows of a batch where a binary task is 1; None after its labels turned out unreadable."""
         found: list[np.ndarray] = []
         task = self._tasks[name]
-        self._attempt(f"task {name}", lambda: found.append(task.encode(batch.column(task.label), first_row=first_row) == 1))
+        self._attempt(f"task {name}", lambda: found.append(task.encode(batch.column(task.label), where=where) == 1))
         return found[0] if found else None
 
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
-from polytask.data.numbers import Where, as_numbers, refuse_infinite
-from polytask.errors import DataError, message
+from polytask.data.numbers import as_numbers, refuse_infinite
+from polytask.errors import DataError, Where, message
 
 
 class Flat(NamedTuple):

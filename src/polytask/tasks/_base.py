@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polytask.batch import Labels
-from polytask.errors import ConfigError, DataError, message
+from polytask.errors import ConfigError, DataError, Where, message, row_of
 from polytask.losses import hide_unobserved, mean_over_observed
 from polytask.tasks._summary import LabelSummary
 
@@ -91,12 +91,12 @@ class Task(ABC):
         """Output for which the prediction is what the labels are without any input; zeros where nothing was fitted."""
 
     @abstractmethod
-    def encode(self, labels: pa.Array | pa.ChunkedArray, *, first_row: int = 0) -> Float[np.ndarray, " n"]:
+    def encode(self, labels: pa.Array | pa.ChunkedArray, *, where: Where = row_of) -> Float[np.ndarray, " n"]:
         """Labels of a table, as float32 in the task's own encoding; NaN where missing.
 
         Args:
             labels: Column of the table; null and NaN are missing.
-            first_row: Number of the first row, for messages.
+            where: Names a row of the column by its number, for messages.
 
         Raises:
             DataError: Names the row and the value that is outside the label's domain.
@@ -130,9 +130,9 @@ class Task(ABC):
             way_out = "Check the column's name and the rows of `given`." if self.given else "Check the column, or drop the task."
             raise DataError(message(expected, received=f"none in {summary.rows} rows", way_out=way_out))
         if summary.text and not text:
-            value, row = next(iter((summary.first_rows or {}).items()), ("text", "?"))
+            value, row = next(iter((summary.first_rows or {}).items()), ("text", 0))
             raise self._outside(
-                "a number", f"{value!r} in row {row}", "Declare the task multiclass or ordinal, or cast the column."
+                "a number", f"{value!r} in {summary.where(row)}", "Declare the task multiclass or ordinal, or cast the column."
             )
         single = len(summary.counts) == 1 if summary.counts is not None else summary.minimum == summary.maximum
         if single:

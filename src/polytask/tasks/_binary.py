@@ -9,7 +9,7 @@ import pyarrow as pa
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.errors import ConfigError, DataError, message, nearest
+from polytask.errors import ConfigError, DataError, Where, message, nearest, row_of
 from polytask.losses import binary_cross_entropy
 from polytask.tasks._base import FITTED, Task
 from polytask.tasks._column import Value, missing, plain, positions
@@ -84,14 +84,14 @@ class Binary(Task):
         """Log-odds of the base rate."""
         return (0.0 if self.base_rate is None else math.log(self.base_rate) - math.log1p(-self.base_rate),)
 
-    def encode(self, labels: pa.Array | pa.ChunkedArray, *, first_row: int = 0) -> Float[np.ndarray, " n"]:
+    def encode(self, labels: pa.Array | pa.ChunkedArray, *, where: Where = row_of) -> Float[np.ndarray, " n"]:
         """0 and 1; NaN where missing."""
         if self.positive is None:
-            return placed_labels(labels, (0, 1), self.label, first_row, self._refusal)
+            return placed_labels(labels, (0, 1), self.label, where, self._refusal)
         values = plain(labels, self.label)
         one, absent = positions(values, self.positives) >= 0, missing(values)
         if self.negative is not None:
-            refuse_first(values, ~one & ~absent & (positions(values, (self.negative,)) < 0), first_row, self._refusal)
+            refuse_first(values, ~one & ~absent & (positions(values, (self.negative,)) < 0), where, self._refusal)
         return np.where(absent, np.float32(np.nan), one.astype(np.float32))
 
     def decode(self, labels: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

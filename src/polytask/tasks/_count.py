@@ -8,7 +8,7 @@ import pyarrow as pa
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.errors import ConfigError, DataError, message
+from polytask.errors import ConfigError, DataError, Where, message, row_of
 from polytask.losses import poisson, positive_rate
 from polytask.tasks._base import FITTED, Task
 from polytask.tasks._column import plain
@@ -53,7 +53,7 @@ class Count(Task):
         self._demand(summary, text=False)
         for value, row in (summary.first_rows or {}).items():
             if float(value) < 0 or not float(value).is_integer():
-                raise self._refusal(f"{value!r} in row {row}")
+                raise self._refusal(f"{value!r} in {summary.where(row)}")
         if summary.minimum < 0:
             raise self._refusal(repr(summary.minimum))
         return replace(self, mean=summary.mean)
@@ -62,11 +62,11 @@ class Count(Task):
         """Zero: the mean rate."""
         return (0.0,)
 
-    def encode(self, labels: pa.Array | pa.ChunkedArray, *, first_row: int = 0) -> Float[np.ndarray, " n"]:
+    def encode(self, labels: pa.Array | pa.ChunkedArray, *, where: Where = row_of) -> Float[np.ndarray, " n"]:
         """The counts; NaN where missing."""
-        found = real_labels(labels, self.label, first_row, self._refusal)
+        found = real_labels(labels, self.label, where, self._refusal)
         with np.errstate(invalid="ignore"):
-            refuse_first(plain(labels, self.label), (found < 0) | (found > np.floor(found)), first_row, self._refusal)
+            refuse_first(plain(labels, self.label), (found < 0) | (found > np.floor(found)), where, self._refusal)
         return found.astype(np.float32)
 
     def decode(self, labels: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 
-from polytask.errors import ConfigError, DataError, message
+from polytask.errors import ConfigError, DataError, Where, message
 from polytask.tasks._column import Value, is_text, missing, numbers, plain, positions
 from polytask.tasks._summary import LabelSummary
 
@@ -15,34 +15,34 @@ Refusal = Callable[[str], DataError]
 """Makes the error, given the received value and its row in words."""
 
 
-def real_labels(labels: pa.Array | pa.ChunkedArray, column: str, first_row: int, refusal: Refusal) -> Float[np.ndarray, " n"]:
+def real_labels(labels: pa.Array | pa.ChunkedArray, column: str, where: Where, refusal: Refusal) -> Float[np.ndarray, " n"]:
     """Labels that are numbers, in float64 with NaN where missing."""
     values = plain(labels, column)
     if is_text(values):
         present = np.flatnonzero(~missing(values))
-        refuse_first(values, np.isin(np.arange(len(values)), present[:1]), first_row, refusal)
+        refuse_first(values, np.isin(np.arange(len(values)), present[:1]), where, refusal)
         return np.full(len(values), np.nan)
     found = numbers(values)
-    refuse_first(values, np.isinf(found), first_row, refusal)
+    refuse_first(values, np.isinf(found), where, refusal)
     return found
 
 
 def placed_labels(
-    labels: pa.Array | pa.ChunkedArray, options: Sequence[Value], column: str, first_row: int, refusal: Refusal
+    labels: pa.Array | pa.ChunkedArray, options: Sequence[Value], column: str, where: Where, refusal: Refusal
 ) -> Float[np.ndarray, " n"]:
     """Place of each label among the options, as float32 with NaN where missing."""
     values = plain(labels, column)
     place = positions(values, options)
     absent = missing(values)
-    refuse_first(values, (place < 0) & ~absent, first_row, refusal)
+    refuse_first(values, (place < 0) & ~absent, where, refusal)
     return np.where(absent, np.float32(np.nan), place.astype(np.float32))
 
 
-def refuse_first(values: pa.Array, wrong: Bool[np.ndarray, " n"], first_row: int, refusal: Refusal) -> None:
+def refuse_first(values: pa.Array, wrong: Bool[np.ndarray, " n"], where: Where, refusal: Refusal) -> None:
     """Raises the refusal of the first wrong row, if there is one."""
     if wrong.any():
         row = int(wrong.argmax())
-        raise refusal(f"{values[row].as_py()!r} in row {first_row + row}")
+        raise refusal(f"{values[row].as_py()!r} in {where(row)}")
 
 
 def refuse_counted(summary: LabelSummary, options: Sequence[Value], refusal: Refusal) -> Int[np.ndarray, " k"]:
@@ -53,7 +53,7 @@ def refuse_counted(summary: LabelSummary, options: Sequence[Value], refusal: Ref
     place = positions(plain(pa.array(list(counts)), summary.column), options)
     for value, index in zip(counts, place, strict=True):
         if index < 0:
-            raise refusal(f"{value!r} in row {rows[value]}")
+            raise refusal(f"{value!r} in {summary.where(rows[value])}")
     return np.bincount(place, list(counts.values()), minlength=len(options)).astype(np.int64)
 
 

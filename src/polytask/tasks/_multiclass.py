@@ -9,7 +9,7 @@ import pyarrow as pa
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.errors import DataError
+from polytask.errors import DataError, Where, row_of
 from polytask.losses import cross_entropy
 from polytask.tasks._base import FITTED, Task
 from polytask.tasks._column import Value
@@ -68,9 +68,9 @@ class Multiclass(Task):
         """Logarithms of the classes' shares."""
         return tuple(map(math.log, self.base_rates)) or (0.0,) * self.out_features
 
-    def encode(self, labels: pa.Array | pa.ChunkedArray, *, first_row: int = 0) -> Float[np.ndarray, " n"]:
+    def encode(self, labels: pa.Array | pa.ChunkedArray, *, where: Where = row_of) -> Float[np.ndarray, " n"]:
         """Place of the class; NaN where missing."""
-        return placed_labels(labels, self._known(), self.label, first_row, self._refusal)
+        return placed_labels(labels, self._known(), self.label, where, self._refusal)
 
     def decode(self, labels: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """Place of the class."""

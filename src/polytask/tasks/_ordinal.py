@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.errors import DataError
+from polytask.errors import DataError, Where, row_of
 from polytask.losses import cumulative_link, thresholds
 from polytask.tasks._base import FITTED, Task
 from polytask.tasks._column import Value
@@ -82,9 +82,9 @@ class Ordinal(Task):
         t = [math.log(share) - math.log(max(1 - share, 1e-12)) for share in below]
         return (-t[0], *(softplus_inverse(above - level) for level, above in pairwise(t)))
 
-    def encode(self, labels: pa.Array | pa.ChunkedArray, *, first_row: int = 0) -> Float[np.ndarray, " n"]:
+    def encode(self, labels: pa.Array | pa.ChunkedArray, *, where: Where = row_of) -> Float[np.ndarray, " n"]:
         """Place of the level; NaN where missing."""
-        return placed_labels(labels, self._known(), self.label, first_row, self._refusal)
+        return placed_labels(labels, self._known(), self.label, where, self._refusal)
 
     def decode(self, labels: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """Place of the level."""

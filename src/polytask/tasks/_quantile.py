@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from polytask.errors import ConfigError, DataError, message
+from polytask.errors import ConfigError, DataError, Where, message, row_of
 from polytask.losses import pinball
 from polytask.tasks._base import FITTED, Task
 from polytask.tasks._domain import real_labels, softplus_inverse
@@ -71,9 +71,9 @@ class Quantile(Task):
         normal = [NormalDist().inv_cdf(level) for level in self.levels]
         return (normal[self._middle()], *(softplus_inverse(above - below) for below, above in pairwise(normal)))
 
-    def encode(self, labels: pa.Array | pa.ChunkedArray, *, first_row: int = 0) -> Float[np.ndarray, " n"]:
+    def encode(self, labels: pa.Array | pa.ChunkedArray, *, where: Where = row_of) -> Float[np.ndarray, " n"]:
         """Standard deviations from the mean; NaN where missing."""
-        return standardised(real_labels(labels, self.label, first_row, self._refusal), self.mean, self.scale)
+        return standardised(real_labels(labels, self.label, where, self._refusal), self.mean, self.scale)
 
     def decode(self, labels: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """Labels on their own scale."""

@@ -8,7 +8,7 @@ import pyarrow as pa
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.errors import ConfigError, DataError, message
+from polytask.errors import ConfigError, DataError, Where, message, row_of
 from polytask.losses import half_squared_error
 from polytask.tasks._base import FITTED, Task
 from polytask.tasks._domain import real_labels
@@ -63,9 +63,9 @@ class Regression(Task):
         """Zero: the mean."""
         return (0.0,)
 
-    def encode(self, labels: pa.Array | pa.ChunkedArray, *, first_row: int = 0) -> Float[np.ndarray, " n"]:
+    def encode(self, labels: pa.Array | pa.ChunkedArray, *, where: Where = row_of) -> Float[np.ndarray, " n"]:
         """Standard deviations from the mean; NaN where missing."""
-        return standardised(real_labels(labels, self.label, first_row, self._refusal), self.mean, self.scale)
+        return standardised(real_labels(labels, self.label, where, self._refusal), self.mean, self.scale)
 
     def decode(self, labels: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """Labels on their own scale."""

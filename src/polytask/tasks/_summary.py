@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float
 
-from polytask.errors import DataError, message
+from polytask.errors import DataError, Where, message, row_of
 from polytask.tasks._column import Value, is_text, missing, numbers, plain
 
 
@@ -28,6 +28,7 @@ class LabelSummary:
     Args:
         column: Name of the column, for messages.
         max_distinct: How many distinct values are counted; beyond it `counts` is None.
+        where: Names a row of the table by its number, for messages.
 
     Attributes:
         rows: Rows seen.
@@ -40,8 +41,9 @@ class LabelSummary:
         text: Whether the column holds text.
     """
 
-    def __init__(self, column: str, *, max_distinct: int = 10_000) -> None:
+    def __init__(self, column: str, *, max_distinct: int = 10_000, where: Where = row_of) -> None:
         self.column = column
+        self.where = where
         self.max_distinct = max_distinct
         self.rows = 0
         self.observed = 0
@@ -82,7 +84,7 @@ class LabelSummary:
     def _merge(self, labels: Float[np.ndarray, " n"]) -> None:
         infinite = np.flatnonzero(np.isinf(labels))
         if infinite.size:
-            received = f"{labels[infinite[0]]} in row {self.rows + int(infinite[0])}"
+            received = f"{labels[infinite[0]]} in {self.where(self.rows + int(infinite[0]))}"
             raise DataError(
                 message(
                     f"Labels in column {self.column!r} must be finite.", received=received, way_out="Clip it or leave it empty."

@@ -85,7 +85,7 @@ class MLPs(nn.Module):
         last_bias: bool = True,
     ) -> None:
         super().__init__()
-        _check(num, in_features, widths, activation, dropout)
+        check_sizes(num, in_features, widths, activation, dropout)
         self.num = num
         self.out_features = widths[-1]
         last = len(widths) - 1
@@ -93,14 +93,14 @@ class MLPs(nn.Module):
             _Layer(
                 torch.empty(num, size, width),
                 bool(last_bias or i < last),
-                nn.Identity() if linear_last and i == last else _activation(activation, dropout),
+                nn.Identity() if linear_last and i == last else activation_module(activation, dropout),
             )
             for i, (width, size) in enumerate(pairwise([in_features, *widths]))
         )
 
     def forward(self, x: Float[Tensor, "*e n d"]) -> Float[Tensor, "e n h"]:
         """Output of each MLP on the input of all (`n d`), or on an input of its own (`e n d`)."""
-        return _compute(x, self.steps())
+        return compute_stacked(x, self.steps())
 
     @torch.no_grad()
     def set_last_bias(self, values: Sequence[float]) -> None:
@@ -110,7 +110,7 @@ class MLPs(nn.Module):
             raise ConfigError(message("The last layer has no bias to set.", received=list(values)))
         bias.copy_(torch.tensor(values, dtype=bias.dtype))
 
-    def steps(self) -> list["_Step"]:
+    def steps(self) -> list["StackedLayer"]:
         """Stacked weight, bias and activation of each layer."""
         return [layer.step() for layer in cast("list[_Layer]", list(self.layers))]
 
@@ -130,28 +130,31 @@ def side_by_side(groups: Iterable[nn.Module], x: Float[Tensor, "*g n d"]) -> lis
         return [group(one) for group, one in zip(groups, inputs, strict=True)]
     if x.dim() == 3 and groups[0].num > 1:
         x = x.repeat_interleave(groups[0].num, 0)
-    together = _compute(x, [_join(column) for column in columns])
+    together = compute_stacked(x, [_join(column) for column in columns])
     return list(torch.split(together, [group.num for group in groups]))
 
 
-def _watched(columns: Iterable[Sequence["_Step"]]) -> bool:
+def _watched(columns: Iterable[Sequence["StackedLayer"]]) -> bool:
     """Whether a hook looks at an activation: it must see its own group alone."""
     steps = [] if torch.is_grad_enabled() else [step for column in columns for step in column]  # not a cost of training
     return any(module._forward_hooks for step in steps for module in step.then.modules())
 
 
-class _Step(NamedTuple):
+class StackedLayer(NamedTuple):
+    """One layer of e MLPs: weights, biases, and what follows them."""
+
     weight: Float[Tensor, "e o i"]
     bias: Float[Tensor, "e o"] | None
     then: nn.Module
 
 
-def _join(column: Sequence[_Step]) -> _Step:
+def _join(column: Sequence[StackedLayer]) -> StackedLayer:
     biases = [step.bias for step in column if step.bias is not None]
-    return _Step(torch.cat([step.weight for step in column]), torch.cat(biases) if biases else None, column[0].then)
+    return StackedLayer(torch.cat([step.weight for step in column]), torch.cat(biases) if biases else None, column[0].then)
 
 
-def _compute(x: Tensor, layers: Sequence[_Step]) -> Tensor:
+def compute_stacked(x: Float[Tensor, "*e n d"], layers: Sequence[StackedLayer]) -> Float[Tensor, "e n h"]:
+    """Output of each of e MLPs on the input of all (`n d`), or on an input of its own (`e n d`)."""
     (weight, bias, then), rest = layers[0], layers[1:]
     num, width = weight.shape[:2]
     if x.dim() == 3:
@@ -162,13 +165,13 @@ def _compute(x: Tensor, layers: Sequence[_Step]) -> Tensor:
     return _batched(flat.unflatten(1, (num, width)).transpose(0, 1), rest)
 
 
-def _batched(x: Tensor, layers: Sequence[_Step]) -> Tensor:
+def _batched(x: Tensor, layers: Sequence[StackedLayer]) -> Tensor:
     for weight, bias, then in layers:
         x = then(torch.bmm(x, weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight.mT))
     return x
 
 
-def _apart(inputs: Sequence[Tensor], layers: Sequence[_Step]) -> Tensor:
+def _apart(inputs: Sequence[Tensor], layers: Sequence[StackedLayer]) -> Tensor:
     for weight, bias, then in layers:
         biases = [None] * len(weight) if bias is None else list(bias.unbind(0))
         inputs = [then(linear(x, w, b)) for x, w, b in zip(inputs, weight.unbind(0), biases, strict=True)]
@@ -184,17 +187,19 @@ class _Layer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num, size)) if with_bias else None
         self.then = then
 
-    def step(self) -> _Step:
-        return _Step(self.weight, self.bias, self.then)
+    def step(self) -> StackedLayer:
+        return StackedLayer(self.weight, self.bias, self.then)
 
 
-def _activation(name: str, dropout: float) -> nn.Module:
+def activation_module(name: str, dropout: float) -> nn.Module:
+    """What follows a layer, by name in `ACTIVATIONS`."""
     # In place: the product before it needs no output for its gradient, and 4096 rows of 8 experts of 256 are 32 MB.
     activation = nn.ReLU(inplace=True) if name == "relu" else ACTIVATIONS[name]()
     return nn.Sequential(activation, nn.Dropout(dropout)) if dropout else activation
 
 
-def _check(num: int, in_features: int, widths: Sequence[int], activation: str, dropout: float) -> None:
+def check_sizes(num: int, in_features: int, widths: Sequence[int], activation: str, dropout: float) -> None:
+    """Raises a `ConfigError` where stacked MLPs cannot have these sizes."""
     if not widths or min(num, in_features, *widths) < 1:
         received = f"{num} MLPs of {in_features} -> {list(widths)}"
         raise ConfigError(

@@ -46,7 +46,8 @@ class MultiTaskModel(nn.Module):
 
     Args:
         encoders: One encoder, or as many as the sharing asks for (`sharing.num_inputs`); each maps `Features` to `n d`. Where
-            there is one a task, it belongs to its task like all that is in a `PerTask`; one more is of all tasks.
+            there is one a task, it belongs to its task like all that is in a `PerTask`, unless the sharing says that other
+            losses reach it (`sharing.private_inputs`); one more is of all tasks.
         sharing: One representation in, one per task out.
         heads: From representations to outputs; it holds the tasks.
 
@@ -58,7 +59,8 @@ class MultiTaskModel(nn.Module):
         super().__init__()
         _check_fit(encoders, sharing, heads)
         num_own = len(sharing.tasks) if sharing.num_inputs > 1 else 0
-        self.own_encoders = PerTask(dict(zip(sharing.tasks, encoders[:num_own], strict=False)))
+        own = dict(zip(sharing.tasks, encoders[:num_own], strict=False))
+        self.own_encoders = PerTask(own, private=sharing.private_inputs)
         self.encoders = nn.ModuleList(encoders[num_own:])
         self.sharing = sharing
         self.heads = heads

@@ -55,6 +55,14 @@ def test_a_table_may_lack_a_kind_of_column(kept, width):
     assert encoder(x).shape == (4, width) == (4, encoder.out_features)
 
 
+def test_a_wide_representation_is_filled_up_with_zeros():
+    encoder = Tabular(fields(), embedding_dim=23, numeric_dim=2)
+    out = encoder(features())
+    assert out.shape == (4, encoder.out_features) == (4, 80)
+    assert not out[:, 3 * 23 + 3 * 2 :].any()
+    assert out[:, : 3 * 23 + 3 * 2].any(0).all()
+
+
 def test_dropout_is_for_training():
     encoder = Tabular(fields(), dropout=0.5)
     assert (encoder(features()) == 0).float().mean() > 0.4

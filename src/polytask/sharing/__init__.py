@@ -1,6 +1,9 @@
 """Ways of sharing: one representation in, one per task out."""
 
+from polytask.sharing._aitm import AITM
 from polytask.sharing._base import PerTask, Shared, Sharing, private_parameters
+from polytask.sharing._cgc import CGC
+from polytask.sharing._cross_stitch import CrossStitch
 from polytask.sharing._gate_statistics import GateStatistics, gate_statistics
 from polytask.sharing._mlps import ACTIVATIONS, MLPs, side_by_side
 from polytask.sharing._mmoe import MMoE
@@ -15,12 +18,18 @@ SHARINGS: dict[str, type[Sharing]] = {
     "omoe": OMoE,
     "mmoe": MMoE,
     "ple": PLE,
+    "cross_stitch": CrossStitch,
+    "aitm": AITM,
+    "cgc": CGC,
 }
 
 __all__ = [
     "ACTIVATIONS",
+    "AITM",
+    "CGC",
     "PLE",
     "SHARINGS",
+    "CrossStitch",
     "GateStatistics",
     "MLPs",
     "MMoE",

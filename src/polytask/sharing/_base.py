@@ -50,6 +50,9 @@ class Sharing(nn.Module, ABC):
     """How many independent encoders feed it: 1, or k where each task has its own, or k + 1 where the last is of all (`x` is then
     `i n d`)."""
 
+    private_inputs: bool = True
+    """Where each task has an encoder: whether no other task's loss reaches it (mixing towers carries other losses into it)."""
+
     out_features: int
     """Width h of each task's representation; every architecture sets it."""
 

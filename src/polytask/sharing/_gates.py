@@ -10,9 +10,9 @@ from polytask.errors import ConfigError, message
 from polytask.sharing._mlps import MLPs
 
 
-def gate_network(in_features: int, num_experts: int, hidden: Sequence[int], activation: str) -> MLPs:
-    """A gate's logits from its input: linear and without bias as published, or with hidden layers before."""
-    return MLPs(1, in_features, (*hidden, num_experts), activation=activation, linear_last=True, last_bias=False)
+def gate_network(in_features: int, num_experts: int, hidden: Sequence[int], activation: str, *, num: int = 1) -> MLPs:
+    """Logits of one gate, or of `num`, from its input: linear and without bias as published, or with hidden layers before."""
+    return MLPs(num, in_features, (*hidden, num_experts), activation=activation, linear_last=True, last_bias=False)
 
 
 def gate_weights(logits: Float[Tensor, "k n e"], drop: float = 0.0) -> Float[Tensor, "k n e"]:

@@ -26,11 +26,14 @@ class MMoE(Sharing):
 
     Cost: e MLPs, k linear gates and one batched product; hardly grows with k.
 
-    Source: Ma et al., KDD 2018, equations 6 and 7. Trunk and expert dropout: Zhao et al., RecSys 2019. Stacking: ML-MMoE, a
-    baseline of Tang et al., RecSys 2020, whose paper draws but does not define it.
+    With `num_layers` above 1 it is the multi-level MMoE (ML-MMoE): each expert of a level reads a mixture of the level below by a
+    gate of its own, as if it were a task; all gates read the model's input (the trunk's output). A baseline worth having, rarely
+    the best: its authors find it worse than every other model and blame what upper gates cannot see.
 
-    Differs: stacked as follows: each expert of a level reads a mixture of the level below by a gate of its own; all gates read
-    the trunk's output. Gates have no bias, as printed; public code adds one.
+    Source: Ma et al., KDD 2018, equations 6 and 7. Trunk and expert dropout: Zhao et al., RecSys 2019. Levels: the ML-MMoE baseline
+    of Ma et al., AAAI 2019 (SNR); also a baseline of Tang et al., RecSys 2020 (drawn in figure 1h), and of AdaTT, KDD 2023.
+
+    Differs: nothing in the formula. Gates have no bias, as printed; public code adds one.
 
     Args:
         in_features: Width d of the representation that comes in.
@@ -75,8 +78,7 @@ class MMoE(Sharing):
         inputs = [width, *(tuple(hidden)[-1:] * (num_layers - 1))]
         self.levels = nn.ModuleList(MLPs(num_experts, size, hidden, activation=activation, dropout=dropout) for size in inputs)
         self.level_gates = nn.ModuleList(
-            MLPs(num_experts, width, (*gate_hidden, num_experts), activation=activation, linear_last=True, last_bias=False)
-            for _ in range(1, num_layers)
+            gate_network(width, num_experts, gate_hidden, activation, num=num_experts) for _ in range(1, num_layers)
         )
         self.gates = PerTask({task: gate_network(width, num_experts, gate_hidden, activation) for task in self.tasks})
         self.out_features = tuple(hidden)[-1]

@@ -11,10 +11,12 @@ from polytask.sharing._omoe import OMoE
 from polytask.sharing._ple import PLE
 from polytask.sharing._shared_bottom import SharedBottom
 from polytask.sharing._single_task import SingleTask
+from polytask.sharing._soft_sharing import SoftSharing
 
 SHARINGS: dict[str, type[Sharing]] = {
     "single_task": SingleTask,
     "shared_bottom": SharedBottom,
+    "soft_sharing": SoftSharing,
     "omoe": OMoE,
     "mmoe": MMoE,
     "ple": PLE,
@@ -39,6 +41,7 @@ __all__ = [
     "SharedBottom",
     "Sharing",
     "SingleTask",
+    "SoftSharing",
     "gate_statistics",
     "private_parameters",
     "side_by_side",

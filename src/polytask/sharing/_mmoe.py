@@ -24,14 +24,14 @@ class MMoE(Sharing):
     drowns another: then experts of their own (`PLE`) protect the weaker one. Gates can polarise, each task keeping to one
     expert: watch `gate_statistics`, cure with `expert_dropout`.
 
-    Cost: e MLPs, k linear gates and one batched product; hardly grows with k.
-
     With `num_layers` above 1 it is the multi-level MMoE (ML-MMoE): each expert of a level reads a mixture of the level below by a
     gate of its own, as if it were a task; all gates read the model's input (the trunk's output). A baseline worth having, rarely
     the best: its authors find it worse than every other model and blame what upper gates cannot see.
 
-    Source: Ma et al., KDD 2018, equations 6 and 7. Trunk and expert dropout: Zhao et al., RecSys 2019. Levels: the ML-MMoE baseline
-    of Ma et al., AAAI 2019 (SNR); also a baseline of Tang et al., RecSys 2020 (drawn in figure 1h), and of AdaTT, KDD 2023.
+    Cost: e MLPs, k linear gates and one batched product; hardly grows with k.
+
+    Source: Ma et al., KDD 2018, equations 6 and 7. Trunk and expert dropout: Zhao et al., RecSys 2019. Levels: the ML-MMoE of
+    Ma et al., AAAI 2019 (SNR); Tang et al., RecSys 2020, figure 1h, and AdaTT, KDD 2023, compare with it too.
 
     Differs: nothing in the formula. Gates have no bias, as printed; public code adds one.
 

@@ -11,6 +11,7 @@ from polytask.sharing._omoe import OMoE
 from polytask.sharing._ple import PLE
 from polytask.sharing._shared_bottom import SharedBottom
 from polytask.sharing._single_task import SingleTask
+from polytask.sharing._sluice import Sluice
 from polytask.sharing._soft_sharing import SoftSharing
 
 SHARINGS: dict[str, type[Sharing]] = {
@@ -23,6 +24,7 @@ SHARINGS: dict[str, type[Sharing]] = {
     "cross_stitch": CrossStitch,
     "aitm": AITM,
     "cgc": CGC,
+    "sluice": Sluice,
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "SharedBottom",
     "Sharing",
     "SingleTask",
+    "Sluice",
     "SoftSharing",
     "gate_statistics",
     "private_parameters",

@@ -123,7 +123,9 @@ class Trainer:
         self._saved_step: int | None = None
         self._average = None if self.plan.average is None else WeightAverage(self.model, decay=self.plan.average)
         if self.plan.compile:
-            self.model.compile()
+            # Not the encoder: sparse gradients of touched rows are nothing to compile, and break the graph at every batch.
+            self.model.sharing.compile()
+            self.model.heads.compile()
 
     def fit(
         self,

@@ -1,18 +1,23 @@
 """Ways of sharing: one representation in, one per task out."""
 
+from polytask.sharing._adatt import AdaTT
 from polytask.sharing._aitm import AITM
 from polytask.sharing._base import PerTask, Shared, Sharing, private_parameters
 from polytask.sharing._cgc import CGC
+from polytask.sharing._convolutional_mtan import ConvolutionalMTAN
 from polytask.sharing._cross_stitch import CrossStitch
+from polytask.sharing._dselect_k import DSelectK
 from polytask.sharing._gate_statistics import GateStatistics, gate_statistics
 from polytask.sharing._mlps import ACTIVATIONS, MLPs, side_by_side
 from polytask.sharing._mmoe import MMoE
+from polytask.sharing._mtan import MTAN
 from polytask.sharing._omoe import OMoE
 from polytask.sharing._ple import PLE
 from polytask.sharing._shared_bottom import SharedBottom
 from polytask.sharing._single_task import SingleTask
 from polytask.sharing._sluice import Sluice
 from polytask.sharing._soft_sharing import SoftSharing
+from polytask.sharing._stem import STEM
 
 SHARINGS: dict[str, type[Sharing]] = {
     "single_task": SingleTask,
@@ -24,16 +29,25 @@ SHARINGS: dict[str, type[Sharing]] = {
     "cross_stitch": CrossStitch,
     "aitm": AITM,
     "cgc": CGC,
+    "adatt": AdaTT,
+    "stem": STEM,
+    "dselect_k": DSelectK,
     "sluice": Sluice,
+    "mtan": MTAN,
 }
 
 __all__ = [
     "ACTIVATIONS",
     "AITM",
     "CGC",
+    "MTAN",
     "PLE",
     "SHARINGS",
+    "STEM",
+    "AdaTT",
+    "ConvolutionalMTAN",
     "CrossStitch",
+    "DSelectK",
     "GateStatistics",
     "MLPs",
     "MMoE",

@@ -56,6 +56,10 @@ class Sharing(nn.Module, ABC):
     out_features: int
     """Width h of each task's representation; every architecture sets it."""
 
+    expert_owners: tuple[tuple[str, ...], ...] = ()
+    """For each expert of `Shared.gates`, the tasks that it is for: one, a group, or all; () where every expert is for all. Monitors
+    tell by it whether shared experts are shared and own ones used."""
+
     def __init__(self, in_features: int, tasks: Sequence[str]) -> None:
         super().__init__()
         if not tasks or len(set(tasks)) != len(tasks):

@@ -18,6 +18,7 @@ from polytask.sharing._single_task import SingleTask
 from polytask.sharing._sluice import Sluice
 from polytask.sharing._soft_sharing import SoftSharing
 from polytask.sharing._stem import STEM
+from polytask.sharing._task_tokens import TaskTokens
 
 SHARINGS: dict[str, type[Sharing]] = {
     "single_task": SingleTask,
@@ -28,6 +29,7 @@ SHARINGS: dict[str, type[Sharing]] = {
     "ple": PLE,
     "cross_stitch": CrossStitch,
     "aitm": AITM,
+    "task_tokens": TaskTokens,
     "cgc": CGC,
     "adatt": AdaTT,
     "stem": STEM,
@@ -59,6 +61,7 @@ __all__ = [
     "SingleTask",
     "Sluice",
     "SoftSharing",
+    "TaskTokens",
     "gate_statistics",
     "private_parameters",
     "side_by_side",

@@ -1,0 +1,164 @@
+"""A mixture of experts whose gates end on a few experts."""
+
+from collections.abc import Iterable, Sequence
+from typing import cast, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from polytask.errors import ConfigError, message
+from polytask.sharing._base import PerTask, Shared, Sharing
+from polytask.sharing._gates import mix
+from polytask.sharing._mlps import MLPs
+
+
+@final
+class DSelectK(Sharing):
+    """Differentiable selection: each task's gate is a mixture of a few selectors, each of which learns to name one expert.
+
+    `z_k = Σ_i g_ki f_i(x)`, `g_k = Σ_s softmax(w_k)_s r(c_ks)`; `r(c)_i` is the product over the bits of i's binary code of
+    `S(c_j)` where the bit is 1 and `1 - S(c_j)` where it is 0; the smooth step `S(c) = -2c³/γ³ + 3c/2γ + 1/2` is exactly 0 below
+    `-γ/2` and exactly 1 above `γ/2`. `w` and `c` are parameters of the task, or linear in x (`per_example`). Training adds
+    `entropy · Σ_k Σ_s H(r(c_ks))`, in the mean over rows.
+
+    Prefer it over `MMoE` where many experts are to be served and few computed for a task: gates end on at most `num_selected`
+    experts, smoothly, without the jumps of a top-k gate. Not where experts are few: all are computed in training anyway, and a
+    selector that has decided gets no gradient any more; if it decides early (`entropy` too large), it stays wrong.
+
+    Cost: e MLPs and one batched product, as `MMoE`; gates cost nothing, or k linear maps with `per_example`.
+
+    Source: Hazimeh et al., NeurIPS 2021, equations 2 to 6, and their code (google-research/dselect_k_moe): initial `c` within
+    `±γ/100`, `w` within ±0.05.
+
+    Differs: where e is no power of two, a code without an expert names the one whose code remains when the bits that lead nowhere
+    are cleared, so gates always sum to 1. The published gates lose that share and are pressed back by a penalty `1/Σ r`, which is
+    infinite for a row whose selector has decided for such a code. Entropy counts in the mean over rows, not their sum.
+
+    Args:
+        in_features: Width d of the representation that comes in.
+        tasks: Names of the k tasks.
+        num_experts: Number e of experts.
+        hidden: Width of each layer of an expert.
+        num_selected: Number of selectors, so of experts that a task (or a row of it) ends on at most.
+        per_example: Whether gates depend on the row; otherwise a task has one gate.
+        gamma: Width γ of the smooth step.
+        entropy: Strength of the penalty on undecided selectors.
+        activation: Name in `ACTIVATIONS`.
+        dropout: Share of expert units dropped after each layer in training.
+
+    Raises:
+        ConfigError: If a size, `num_selected`, `gamma`, `entropy`, `activation` or `dropout` is not valid.
+
+    Example:
+        >>> DSelectK(5, ["click", "buy"], num_experts=6, hidden=(16,))(torch.zeros(4, 5)).gates.shape
+        torch.Size([2, 4, 6])
+    """
+
+    expert_of_code: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        tasks: Sequence[str],
+        *,
+        num_experts: int = 8,
+        hidden: Sequence[int] = (128,),
+        num_selected: int = 2,
+        per_example: bool = False,
+        gamma: float = 1.0,
+        entropy: float = 0.01,
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(in_features, tasks)
+        _check(num_experts, num_selected, gamma, entropy)
+        self.num_selected, self.gamma, self.entropy = num_selected, gamma, entropy
+        self.num_bits = max(1, (num_experts - 1).bit_length())
+        self.experts = MLPs(num_experts, in_features, hidden, activation=activation, dropout=dropout)
+        width = in_features if per_example else 0
+        self.selectors = PerTask({task: _Selectors(width, num_selected, self.num_bits, gamma) for task in self.tasks})
+        self.register_buffer("expert_of_code", _expert_of_code(num_experts, self.num_bits), persistent=False)
+        self.out_features = self.experts.out_features
+
+    def forward(self, x: Float[Tensor, "n d"]) -> Shared:
+        """Gives each task its mixture of the experts."""
+        experts = self.experts(x)
+        selectors = cast("list[_Selectors]", list(self.selectors.values()))
+        gate_input = x.view_as(x)  # its own place in the graph: what tasks send back through their gates, without the experts
+        if selectors[0].weight is None:
+            logits = torch.stack([selector.bias for selector in selectors]).unsqueeze(1)
+        else:
+            weight, bias = (torch.cat([getattr(one, name) for one in selectors]) for name in ("weight", "bias"))
+            logits = torch.unflatten(linear(gate_input, weight, bias), 1, (len(selectors), -1)).transpose(0, 1)
+        gates, undecided = self._gates(logits.to(torch.promote_types(logits.dtype, torch.float32)))
+        gates = gates.expand(-1, x.shape[0], -1)
+        junction = (experts,) if selectors[0].weight is None else (experts, gate_input)
+        penalty = self.entropy * undecided if self.training and self.experts.num > 1 else None
+        return Shared(mix(gates, experts), junction, gates, penalty)
+
+    def penalised_parameters(self) -> Iterable[nn.Parameter]:
+        """Those of the selectors: decay would pull a decided bit back to where it is undecided, against the penalty."""
+        return self.selectors.parameters()
+
+    def _gates(self, logits: Float[Tensor, "k n _"]) -> tuple[Float[Tensor, "k n e"], Float[Tensor, ""]]:
+        """The gates, and the entropy of their selectors."""
+        num_codes = self.num_selected * self.num_bits
+        codes, weights = logits[..., :num_codes], logits[..., num_codes:]
+        bits = torch.unflatten(smooth_step(codes, self.gamma), -1, (self.num_selected, self.num_bits))
+        chosen = torch.ones_like(bits[..., :1])
+        for bit in bits.unbind(-1):  # the first is the most significant
+            chosen = (chosen.unsqueeze(-1) * torch.stack([1 - bit, bit], dim=-1).unsqueeze(-2)).flatten(-2)
+        chosen = chosen @ self.expert_of_code.to(chosen.dtype)
+        entropy = -(chosen * (chosen + 1e-6).log()).sum((-1, -2))  # 1e-6 as published: a finite gradient at 0
+        gates = (weights.softmax(-1).unsqueeze(-2) @ chosen).squeeze(-2)
+        return gates, entropy.mean(1).sum()
+
+
+def smooth_step(c: Tensor, gamma: float = 1.0) -> Tensor:
+    """0 below `-gamma/2`, 1 above `gamma/2`, between them the cubic that joins both without a kink.
+
+    Example:
+        >>> smooth_step(torch.tensor([-0.6, -0.5, 0.0, 0.25, 0.5]))
+        tensor([0.0000, 0.0000, 0.5000, 0.8438, 1.0000])
+    """
+    c = (c / gamma).clamp(-0.5, 0.5)
+    return 0.5 + c * (1.5 - 2 * c * c)
+
+
+class _Selectors(nn.Module):
+    """Selectors of one task: bits of their codes, then how much each weighs; biases, and maps of the input if it has width."""
+
+    def __init__(self, in_features: int, num: int, num_bits: int, gamma: float) -> None:
+        super().__init__()
+        bounds = torch.tensor([gamma / 100] * (num * num_bits) + [0.05] * num)
+        self.bias = nn.Parameter(bounds * (2 * torch.rand_like(bounds) - 1))
+        self.weight: nn.Parameter | None = None
+        if in_features:
+            self.weight = nn.Parameter(bounds.unsqueeze(1) * (2 * torch.rand(len(bounds), in_features) - 1))
+
+
+def _expert_of_code(num_experts: int, num_bits: int) -> Float[Tensor, "_ e"]:
+    """Row c has a 1 at the expert that code c names; bits that lead to no expert count as 0."""
+    named = []
+    for code in range(2**num_bits):
+        expert = 0
+        for place in reversed(range(num_bits)):
+            bit = code & (1 << place)
+            expert |= bit if (expert | bit) < num_experts else 0
+        named.append(expert)
+    return torch.tensor([[float(expert == i) for i in range(num_experts)] for expert in named])
+
+
+def _check(num_experts: int, num_selected: int, gamma: float, entropy: float) -> None:
+    if not 1 <= num_selected <= num_experts:
+        expected = f"A gate over {num_experts} experts ends on between 1 and {num_experts} of them."
+        raise ConfigError(message(expected, received=f"num_selected={num_selected}"))
+    if not gamma > 0:
+        raise ConfigError(
+            message("The smooth step has a positive width.", received=f"gamma={gamma}", way_out="1.0 is published.")
+        )
+    if not entropy >= 0:
+        way_out = "0 leaves it to the tasks' losses whether selectors decide."
+        raise ConfigError(message("The strength of a penalty is not negative.", received=f"entropy={entropy}", way_out=way_out))

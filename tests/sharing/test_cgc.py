@@ -54,6 +54,14 @@ def test_what_is_private():
     assert {".".join(name.split(".")[:3]) for name in names} == {"level.task_experts.task_b", "level.task_gates.task_b"}
 
 
+@pytest.mark.parametrize("sharing", [CGC, partial(PLE, levels=[(3,), (2,)])])
+def test_owners_follow_the_gates(sharing):
+    made = sharing(4, ["a", "b"], num_task_experts=2, num_shared_experts=1)
+    assert made.expert_owners == (("a",), ("a",), ("b",), ("b",), ("a", "b"))
+    seen = (made(torch.randn(3, 4)).gates > 0).all(1)
+    assert seen.tolist() == [[task in owners for owners in made.expert_owners] for task in "ab"]
+
+
 def test_mistakes_are_named():
     with pytest.raises(ConfigError, match="0 MLPs of 4"):
         CGC(4, ["a"], num_shared_experts=0)

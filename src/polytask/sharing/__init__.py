@@ -6,6 +6,7 @@ from polytask.sharing._base import PerTask, Shared, Sharing, private_parameters
 from polytask.sharing._cgc import CGC
 from polytask.sharing._convolutional_mtan import ConvolutionalMTAN
 from polytask.sharing._cross_stitch import CrossStitch
+from polytask.sharing._deep_relationship import DeepRelationship
 from polytask.sharing._dselect_k import DSelectK
 from polytask.sharing._gate_statistics import GateStatistics, gate_statistics
 from polytask.sharing._mlps import ACTIVATIONS, MLPs, side_by_side
@@ -16,14 +17,18 @@ from polytask.sharing._ple import PLE
 from polytask.sharing._shared_bottom import SharedBottom
 from polytask.sharing._single_task import SingleTask
 from polytask.sharing._sluice import Sluice
+from polytask.sharing._snr import SNR
 from polytask.sharing._soft_sharing import SoftSharing
 from polytask.sharing._stem import STEM
 from polytask.sharing._task_tokens import TaskTokens
+from polytask.sharing._tensor_factorization import TensorFactorization
 
 SHARINGS: dict[str, type[Sharing]] = {
     "single_task": SingleTask,
     "shared_bottom": SharedBottom,
     "soft_sharing": SoftSharing,
+    "tensor_factorization": TensorFactorization,
+    "deep_relationship": DeepRelationship,
     "omoe": OMoE,
     "mmoe": MMoE,
     "ple": PLE,
@@ -36,6 +41,7 @@ SHARINGS: dict[str, type[Sharing]] = {
     "dselect_k": DSelectK,
     "sluice": Sluice,
     "mtan": MTAN,
+    "snr": SNR,
 }
 
 __all__ = [
@@ -45,11 +51,13 @@ __all__ = [
     "MTAN",
     "PLE",
     "SHARINGS",
+    "SNR",
     "STEM",
     "AdaTT",
     "ConvolutionalMTAN",
     "CrossStitch",
     "DSelectK",
+    "DeepRelationship",
     "GateStatistics",
     "MLPs",
     "MMoE",
@@ -62,6 +70,7 @@ __all__ = [
     "Sluice",
     "SoftSharing",
     "TaskTokens",
+    "TensorFactorization",
     "gate_statistics",
     "private_parameters",
     "side_by_side",

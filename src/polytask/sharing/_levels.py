@@ -33,6 +33,10 @@ class LevelSizes(NamedTuple):
         """Experts of one task, or of all."""
         return MLPs(num, in_features, hidden, activation=self.activation, dropout=self.dropout)
 
+    def owners(self, tasks: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        """Tasks of each expert of a level, in the order of `over_all_experts`."""
+        return (*((task,) for task in tasks for _ in range(self.num_own)), *[tasks] * self.num_shared)
+
     def gate(self, in_features: int, num_experts: int) -> MLPs:
         """A gate over some experts."""
         return gate_network(in_features, num_experts, self.gate_hidden, self.activation)

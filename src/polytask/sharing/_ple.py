@@ -71,6 +71,7 @@ class PLE(Sharing):
         if not levels or not all(levels):
             raise ConfigError(message("A PLE needs widths for each level.", received=levels, way_out="Such as [[256], [128]]."))
         sizes = LevelSizes(num_shared_experts, num_task_experts, tuple(gate_hidden), activation, dropout)
+        self.expert_owners = sizes.owners(self.tasks)
         inputs = [in_features, *(hidden[-1] for hidden in levels[:-1])]
         above = range(len(levels) - 1, -1, -1)
         self.levels = nn.ModuleList(

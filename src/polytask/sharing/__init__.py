@@ -8,7 +8,10 @@ from polytask.sharing._convolutional_mtan import ConvolutionalMTAN
 from polytask.sharing._cross_stitch import CrossStitch
 from polytask.sharing._deep_relationship import DeepRelationship
 from polytask.sharing._dselect_k import DSelectK
+from polytask.sharing._experts import EXPERTS
 from polytask.sharing._gate_statistics import GateStatistics, gate_statistics
+from polytask.sharing._home import HoME
+from polytask.sharing._learned_branching import LearnedBranching
 from polytask.sharing._mlps import ACTIVATIONS, MLPs, side_by_side
 from polytask.sharing._mmoe import MMoE
 from polytask.sharing._mtan import MTAN
@@ -35,6 +38,7 @@ SHARINGS: dict[str, type[Sharing]] = {
     "cross_stitch": CrossStitch,
     "aitm": AITM,
     "task_tokens": TaskTokens,
+    "learned_branching": LearnedBranching,
     "cgc": CGC,
     "adatt": AdaTT,
     "stem": STEM,
@@ -42,12 +46,14 @@ SHARINGS: dict[str, type[Sharing]] = {
     "sluice": Sluice,
     "mtan": MTAN,
     "snr": SNR,
+    "home": HoME,
 }
 
 __all__ = [
     "ACTIVATIONS",
     "AITM",
     "CGC",
+    "EXPERTS",
     "MTAN",
     "PLE",
     "SHARINGS",
@@ -59,6 +65,8 @@ __all__ = [
     "DSelectK",
     "DeepRelationship",
     "GateStatistics",
+    "HoME",
+    "LearnedBranching",
     "MLPs",
     "MMoE",
     "OMoE",

@@ -10,7 +10,9 @@ from torch.nn.functional import linear
 
 from polytask.errors import ConfigError, message
 from polytask.sharing._base import PerTask, Shared, Sharing
+from polytask.sharing._experts import ExpertPlan
 from polytask.sharing._gates import mix
+from polytask.sharing._history_experts import mean_of_steps
 from polytask.sharing._mlps import MLPs
 
 
@@ -47,9 +49,11 @@ class DSelectK(Sharing):
         entropy: Strength of the penalty on undecided selectors.
         activation: Name in `ACTIVATIONS`.
         dropout: Share of expert units dropped after each layer in training.
+        expert_kinds: Kind of each expert, as in `MMoE`; () for MLPs alone.
+        step_width: Width of steps, as in `MMoE`.
 
     Raises:
-        ConfigError: If a size, `num_selected`, `gamma`, `entropy`, `activation` or `dropout` is not valid.
+        ConfigError: If a size, `num_selected`, `gamma`, `entropy`, `activation`, `dropout` or a kind is not valid.
 
     Example:
         >>> DSelectK(5, ["click", "buy"], num_experts=6, hidden=(16,))(torch.zeros(4, 5)).gates.shape
@@ -71,22 +75,28 @@ class DSelectK(Sharing):
         entropy: float = 0.01,
         activation: str = "relu",
         dropout: float = 0.0,
+        expert_kinds: Sequence[str] = (),
+        step_width: int = 0,
     ) -> None:
         super().__init__(in_features, tasks)
         _check(num_experts, num_selected, gamma, entropy)
         self.num_selected, self.gamma, self.entropy = num_selected, gamma, entropy
         self.num_bits = max(1, (num_experts - 1).bit_length())
-        self.experts = MLPs(num_experts, in_features, hidden, activation=activation, dropout=dropout)
+        plan = ExpertPlan(num_experts, hidden, expert_kinds, step_width, activation, dropout)
+        self.experts = plan.build(in_features)
         width = in_features if per_example else 0
         self.selectors = PerTask({task: _Selectors(width, num_selected, self.num_bits, gamma) for task in self.tasks})
         self.register_buffer("expert_of_code", _expert_of_code(num_experts, self.num_bits), persistent=False)
         self.out_features = self.experts.out_features
 
-    def forward(self, x: Float[Tensor, "n d"]) -> Shared:
+    def forward(self, x: Float[Tensor, "n *t d"]) -> Shared:
         """Gives each task its mixture of the experts."""
-        experts = self.experts(x)
+        flat = mean_of_steps(x)
+        experts = self.experts(flat if isinstance(self.experts, MLPs) else x)
         selectors = cast("list[_Selectors]", list(self.selectors.values()))
-        gate_input = x.view_as(x)  # its own place in the graph: what tasks send back through their gates, without the experts
+        gate_input = flat.view_as(
+            flat
+        )  # its own place in the graph: what tasks send back through their gates, without the experts
         if selectors[0].weight is None:
             logits = torch.stack([selector.bias for selector in selectors]).unsqueeze(1)
         else:

@@ -7,7 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polytask.sharing._base import Shared, Sharing
+from polytask.sharing._experts import ExpertPlan
 from polytask.sharing._gates import check_drop, gate_network, gate_weights, mix
+from polytask.sharing._history_experts import mean_of_steps
 from polytask.sharing._mlps import MLPs
 
 
@@ -35,9 +37,11 @@ class OMoE(Sharing):
         expert_dropout: Probability of leaving an expert out of a row's mixture in training.
         activation: Name in `ACTIVATIONS`.
         dropout: Share of expert units dropped after each layer in training.
+        expert_kinds: Kind of each expert, as in `MMoE`; () for MLPs alone.
+        step_width: Width of steps, as in `MMoE`.
 
     Raises:
-        ConfigError: If a size, `activation`, `dropout` or `expert_dropout` is not valid.
+        ConfigError: If a size, `activation`, `dropout`, `expert_dropout` or a kind is not valid.
 
     Example:
         >>> import torch
@@ -56,16 +60,21 @@ class OMoE(Sharing):
         expert_dropout: float = 0.0,
         activation: str = "relu",
         dropout: float = 0.0,
+        expert_kinds: Sequence[str] = (),
+        step_width: int = 0,
     ) -> None:
         super().__init__(in_features, tasks)
         self.expert_dropout = check_drop(expert_dropout)
-        self.experts = MLPs(num_experts, in_features, hidden, activation=activation, dropout=dropout)
+        plan = ExpertPlan(num_experts, hidden, expert_kinds, step_width, activation, dropout)
+        self.experts = plan.build(in_features)
         self.gate = gate_network(in_features, num_experts, gate_hidden, activation)
         self.out_features = self.experts.out_features
 
-    def forward(self, x: Float[Tensor, "n d"]) -> Shared:
+    def forward(self, x: Float[Tensor, "n *t d"]) -> Shared:
         """Gives every task the one mixture."""
-        gates = gate_weights(self.gate(x), self.expert_dropout if self.training else 0.0)
-        z = mix(gates, self.experts(x)).squeeze(0)
+        flat = mean_of_steps(x)
+        experts = self.experts(flat if isinstance(self.experts, MLPs) else x)
+        gates = gate_weights(self.gate(flat), self.expert_dropout if self.training else 0.0)
+        z = mix(gates, experts).squeeze(0)
         num_tasks = len(self.tasks)
         return Shared(z.expand(num_tasks, -1, -1), (z,), gates.expand(num_tasks, -1, -1))

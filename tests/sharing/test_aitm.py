@@ -1,8 +1,6 @@
 """AITM: the contract, a slow reference, who reaches whom, what a chain is worth."""
 
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -134,18 +132,3 @@ def test_a_rare_step_learns_from_the_frequent_one_before_it():
 def test_mistakes_are_named():
     with pytest.raises(ConfigError, match="Did you mean 'buy'"):
         AITM(4, ["click", "buy"], chain=["click", "bui"])
-
-
-def test_compiles_whole():
-    """In a process of its own: the shape checks of the tests cannot be compiled."""
-    program = """
-import torch
-from polytask.sharing import AITM
-model = AITM(4, ["a", "b", "c"], hidden=(16, 8), dropout=0.1)
-x = torch.randn(6, 4)
-compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-compiled(x).outputs.sum().backward()
-assert all(parameter.grad is not None for parameter in model.parameters())
-torch.testing.assert_close(compiled.eval()(x).outputs, model.eval()(x).outputs)
-"""
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=120)

@@ -1,8 +1,6 @@
 """Task tokens: the contract, a slow reference, who sees whom, tokens of the user's own encoder."""
 
 import math
-import subprocess
-import sys
 from functools import partial
 
 import pytest
@@ -193,18 +191,3 @@ def test_mistakes_are_named():
         TaskTokens(4, ["a"], num_tokens=0)(torch.zeros(3, 4))
     with pytest.raises(ConfigError, match="a representation a row"):
         TaskTokens(4, ["a"])(torch.zeros(3, 2, 4))
-
-
-def test_compiles_whole():
-    """In a process of its own: the shape checks of the tests cannot be compiled."""
-    program = """
-import torch
-from polytask.sharing import TaskTokens
-model = TaskTokens(4, ["a", "b", "c"], sees="chain", width=8, num_tokens=3, dropout=0.1)
-x = torch.randn(6, 4)
-compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-compiled(x).outputs.sin().sum().backward()
-assert all(parameter.grad is not None for parameter in model.parameters())
-torch.testing.assert_close(compiled.eval()(x).outputs, model.eval()(x).outputs)
-"""
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=120)

@@ -1,7 +1,5 @@
 """AdaTT: the contract, a slow reference of both variants, the residual, the authors' slips, who trains what."""
 
-import subprocess
-import sys
 from functools import partial
 
 import pytest
@@ -128,18 +126,3 @@ def test_mistakes_are_named():
         AdaTT(4, ["a"], num_shared_experts=-1)
     with pytest.raises(ConfigError, match="0 MLPs of 4"):
         AdaTT(4, ["a"], num_task_experts=0)
-
-
-def test_compiles_whole():
-    """In a process of its own: the shape checks of the tests cannot be compiled."""
-    program = """
-import torch
-from polytask.sharing import AdaTT
-model = AdaTT(4, ["a", "b"], levels=[(5,), (3,)], num_task_experts=2, num_shared_experts=1)
-x = torch.randn(6, 4)
-compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-compiled(x).outputs.sum().backward()
-assert all(parameter.grad is not None for parameter in model.parameters())
-torch.testing.assert_close(compiled(x).outputs, model(x).outputs)
-"""
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=120)

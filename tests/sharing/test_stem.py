@@ -1,7 +1,5 @@
 """STEM: the contract, a slow reference, what the loss of a task reaches, training with its k + 1 encoders."""
 
-import subprocess
-import sys
 from functools import partial
 
 import pytest
@@ -104,18 +102,3 @@ def test_mistakes_are_named():
         ConfigError, match=r"experts of each task and shared ones\. Received: num_task_experts=1, num_shared_experts=0"
     ):
         STEM(4, ["a"], num_shared_experts=0)
-
-
-def test_compiles_whole():
-    """In a process of its own: the shape checks of the tests cannot be compiled."""
-    program = """
-import torch
-from polytask.sharing import STEM
-model = STEM(4, ["a", "b"], hidden=(5, 3), num_task_experts=2)
-x = torch.randn(3, 6, 4)
-compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-compiled(x).outputs.sum().backward()
-assert all(parameter.grad is not None for parameter in model.parameters())
-torch.testing.assert_close(compiled(x).outputs, model(x).outputs)
-"""
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=120)

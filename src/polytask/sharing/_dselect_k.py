@@ -102,28 +102,34 @@ class DSelectK(Sharing):
         else:
             weight, bias = (torch.cat([getattr(one, name) for one in selectors]) for name in ("weight", "bias"))
             logits = torch.unflatten(linear(gate_input, weight, bias), 1, (len(selectors), -1)).transpose(0, 1)
-        gates, undecided = self._gates(logits.to(torch.promote_types(logits.dtype, torch.float32)))
-        gates = gates.expand(-1, x.shape[0], -1)
+        weights, chosen = self._selectors_of(logits.to(torch.promote_types(logits.dtype, torch.float32)))
+        gates = (weights.unsqueeze(-2) @ chosen).squeeze(-2).expand(-1, x.shape[0], -1)
         junction = (experts,) if selectors[0].weight is None else (experts, gate_input)
-        penalty = self.entropy * undecided if self.training and self.experts.num > 1 else None
+        penalty = self.entropy * _entropy(chosen) if self.training and self.experts.num > 1 else None
         return Shared(mix(gates, experts), junction, gates, penalty)
 
     def penalised_parameters(self) -> Iterable[nn.Parameter]:
         """Those of the selectors: decay would pull a decided bit back to where it is undecided, against the penalty."""
         return self.selectors.parameters()
 
-    def _gates(self, logits: Float[Tensor, "k n _"]) -> tuple[Float[Tensor, "k n e"], Float[Tensor, ""]]:
-        """The gates, and the entropy of their selectors."""
+    def _selectors_of(self, logits: Float[Tensor, "k n _"]) -> tuple[Float[Tensor, "k n s"], Float[Tensor, "k n s e"]]:
+        """How much each selector weighs, and what it chooses."""
         num_codes = self.num_selected * self.num_bits
         codes, weights = logits[..., :num_codes], logits[..., num_codes:]
         bits = torch.unflatten(smooth_step(codes, self.gamma), -1, (self.num_selected, self.num_bits))
-        chosen = torch.ones_like(bits[..., :1])
-        for bit in bits.unbind(-1):  # the first is the most significant
-            chosen = (chosen.unsqueeze(-1) * torch.stack([1 - bit, bit], dim=-1).unsqueeze(-2)).flatten(-2)
-        chosen = chosen @ self.expert_of_code.to(chosen.dtype)
-        entropy = -(chosen * (chosen + 1e-6).log()).sum((-1, -2))  # 1e-6 as published: a finite gradient at 0
-        gates = (weights.softmax(-1).unsqueeze(-2) @ chosen).squeeze(-2)
-        return gates, entropy.mean(1).sum()
+        chosen = torch.stack([1 - bits[..., 0], bits[..., 0]], dim=-1)
+        for bit in bits.unbind(-1)[1:]:  # the first is the most significant
+            ones = chosen * bit.unsqueeze(-1)
+            chosen = torch.stack([chosen - ones, ones], dim=-1).flatten(-2)
+        if self.experts.num < chosen.shape[-1]:
+            chosen = chosen @ self.expert_of_code.to(chosen.dtype)
+        return weights.softmax(-1), chosen
+
+
+def _entropy(chosen: Float[Tensor, "k n s e"]) -> Float[Tensor, ""]:
+    """Of all selectors of all tasks, in the mean over rows."""
+    each = -(chosen * (chosen + 1e-6).log())  # 1e-6 as published: a finite gradient at 0
+    return each.sum((-1, -2)).mean(1).sum()
 
 
 def smooth_step(c: Tensor, gamma: float = 1.0) -> Tensor:

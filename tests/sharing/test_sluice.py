@@ -181,8 +181,8 @@ def test_a_task_finds_the_layer_that_it_needs():
     sluice = Sluice(4, ["low", "high"], hidden=(6, 6), strength=0.0, last_weight=0.5)
     x = torch.randn(64, 4)
     shared = sluice(x)
-    first, second = shared.junction[1][0].detach(), sluice.stitches[1](sluice._apart(shared.junction[0])).detach()
-    targets = torch.stack([first, sluice._together(second)[1]])
+    second = sluice._stitched(sluice.stitches[1], shared.junction[1].mT, None).mT
+    targets = torch.stack([shared.junction[0][0], second[1]]).detach()
     optimizer = torch.optim.Adam(sluice.depths.parameters(), lr=0.1)
     for _ in range(100):
         optimizer.zero_grad()

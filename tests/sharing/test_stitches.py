@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from polytask.errors import ConfigError
-from polytask.sharing import _stitches
 from polytask.sharing._stitches import Stitch
 
 NAMES = ("time", "click", "buy")  # not in the order of the alphabet
@@ -33,17 +32,23 @@ def test_alpha_starts_near_the_identity_with_rows_that_sum_to_one():
     torch.testing.assert_close(parts, torch.tensor([[0.9, 0.1], [0.1, 0.9]]))
 
 
-@pytest.mark.parametrize("few", [1, 4])  # by one product a unit, and stream by stream
-@pytest.mark.parametrize(("units", "shape"), [(1, (5, 4)), (4, (5, 4)), (4, (5, 4, 2, 3)), (1, (5, 4, 2, 3)), (4, (0, 4))])
-def test_equals_a_slow_reference(monkeypatch, few, units, shape):
-    monkeypatch.setattr(_stitches, "_FEW", few)
+@pytest.mark.parametrize(("units", "shape"), [(1, (5, 4)), (4, (4, 5)), (4, (4, 5, 2, 3)), (1, (5, 4, 2, 3)), (4, (4, 0))])
+@pytest.mark.parametrize("strided", [False, True])
+def test_equals_a_slow_reference(units, shape, strided):
     stitch = scrambled_stitch(units=units)
-    x = torch.randn(3, *shape, dtype=torch.float64)
+    x = torch.randn(*shape, 3, dtype=torch.float64).movedim(-1, 0) if strided else torch.randn(3, *shape, dtype=torch.float64)
     alpha, found = stitch.weights().tolist(), stitch(x)
     for k in range(3):
-        for unit in range(shape[1]):
-            expected = sum(alpha[k][q][unit if units > 1 else 0] * x[q, :, unit] for q in range(3))
-            torch.testing.assert_close(found[k, :, unit], expected, rtol=0, atol=1e-10)
+        for unit in range(shape[0]):
+            expected = sum(alpha[k][q][unit if units > 1 else 0] * x[q, unit] for q in range(3))
+            torch.testing.assert_close(found[k, unit], expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("units", [1, 4])
+def test_a_scale_is_of_the_mixtures(units):
+    stitch, x = scrambled_stitch(units=units), torch.randn(3, 4, 5, dtype=torch.float64)
+    scale = torch.tensor([2.0, -1.0, 0.5], dtype=torch.float64)
+    torch.testing.assert_close(stitch(x, scale), stitch(x) * scale.view(3, 1, 1))
 
 
 @pytest.mark.parametrize("num_subspaces", [1, 2])

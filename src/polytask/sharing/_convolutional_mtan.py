@@ -24,9 +24,9 @@ class ConvolutionalMTAN(Sharing):
     """Multi-task attention network over the feature maps of a convolutional network of yours.
 
     In stage j, with `u_j` after its first half and `p_j` after its second, task k has
-    `m_kj = sigmoid(norm(w_2 * relu(norm(w_1 * [u_j; c_kj]))))` (1 x 1 convolutions of its own) and `a_kj = m_kj p_j`, and hands on
-    `c_k,j+1 = pool(relu(norm(w_3 * a_kj)))` (a 3 x 3 convolution of all tasks, brought to the size of `u_j+1`). The first stage
-    has no `c`. The task gets `a_k` of the last stage.
+    `m_kj = sigmoid(norm(w_2 * relu(norm(w_1 * [u_j; c_kj]))))` (1 x 1 convolutions of its own) and `a_kj = m_kj p_j`. It hands
+    on `c_k,j+1 = pool(relu(norm(w_3 * a_kj)))` (a 3 x 3 convolution of all tasks, brought to the size of `u_j+1`). The first
+    stage has no `c`. The task gets `a_k` of the last stage.
 
     Prefer it for dense prediction from images (segmentation, depth, normals) on one backbone, and for many tasks. Not where
     tasks pull against each other: masks choose among shared features, they make none. For vectors: `MTAN`.

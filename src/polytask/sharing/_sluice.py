@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from polytask.errors import ConfigError, message
 from polytask.sharing._base import PerTask, Shared, Sharing
-from polytask.sharing._mlps import MLPs, side_by_side
+from polytask.sharing._mlps import MLPs
 from polytask.sharing._stitches import Stitch
+from polytask.sharing._towers import layer_rows_last
 
 
 @final
@@ -26,8 +27,8 @@ class Sluice(Sharing):
     layer, private parts and `CrossStitch` as special values. Not for a small tuning budget, or many tasks: (k S)² mixing weights
     a layer, and little in the data to choose them by.
 
-    Cost: k MLPs; each stitch copies the activations twice (with subspaces) and adds (k S)² products a unit and row; the penalty
-    k · width² · inputs products a step, whatever the number of rows.
+    Cost: k MLPs and (k S)² products a unit and row for each stitch; about twice the step of a `SharedBottom` with as many
+    operations. The penalty adds k · width² · inputs products a step, whatever the number of rows.
 
     Source: Ruder, Bingel, Augenstein, Søgaard, "Latent Multi-task Architecture Learning", AAAI 2019 (arXiv 1705.08142, 2017,
     as "Sluice networks"), α, β and the orthogonality constraint.
@@ -90,16 +91,21 @@ class Sluice(Sharing):
 
     def forward(self, x: Float[Tensor, "*i n d"]) -> Shared:
         """Gives each task its mixture of the stitched layers of its tower."""
-        stitched: list[Tensor] = []
-        towers = x
-        for layer, stitch in zip(cast("list[PerTask]", list(self.layers)), self.stitches, strict=True):
-            towers = torch.cat(side_by_side(layer.values(), x))
-            x = self._together(stitch(self._apart(towers)))
-            stitched.append(x)
-        # Views: what β reads of a lower layer, without what the next layer reads of it.
-        read = [one.view_as(one) for one in stitched[:-1]]
+        x = x.mT  # rows last: subspaces are then streams of their own without a copy
+        shares = self.shares()
+        junction: tuple[Tensor, ...] = ()
+        for place, (layer, stitch) in enumerate(zip(cast("list[PerTask]", list(self.layers)), self.stitches, strict=True)):
+            towers = layer_rows_last(layer.values(), x).mT
+            last = place == len(self.layers) - 1
+            # Nothing but the output reads the last layer: its share is folded into α.
+            x = self._stitched(stitch, towers.mT, shares[:, -1] if last else None)
+            # Views (`mT`): what β reads of a lower layer, without what the next layer reads of it.
+            junction = (*junction, towers if last else x.mT)
+        z = x
+        for place, lower in enumerate(junction[:-1]):
+            z = _plus(z, shares[:, place], lower.mT)
         penalty = self._penalty() if self.training and self.strength and self.num_subspaces > 1 else None
-        return Shared(self._mixed([*read, x]), (towers, *read), penalty=penalty)
+        return Shared(z.mT, junction, penalty=penalty)
 
     def shares(self) -> Float[Tensor, "k t"]:
         """Share of each layer in each task's output, `softmax(β)`, in the order of the tasks."""
@@ -108,25 +114,10 @@ class Sluice(Sharing):
         logits = torch.stack([depths.beta for depths in cast("list[_Depths]", list(self.depths.values()))])
         return logits.softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
-    def _mixed(self, layers: Sequence[Float[Tensor, "k n h"]]) -> Float[Tensor, "k n h"]:
-        if len(layers) == 1:
-            return layers[0]
-        shares = self.shares().to(layers[0].dtype).unsqueeze(-1).unsqueeze(-1).unbind(1)
-        mixed = layers[0] * shares[0]
-        for layer, share in zip(layers[1:], shares[1:], strict=True):
-            mixed = torch.addcmul(mixed, layer, share)
-        return mixed
-
-    def _apart(self, x: Float[Tensor, "k n h"]) -> Float[Tensor, "p n _"]:
-        """The streams of all subspaces, a task's beside each other."""
-        if self.num_subspaces == 1:
-            return x
-        return x.view(*x.shape[:2], self.num_subspaces, -1).transpose(1, 2).flatten(0, 1)
-
-    def _together(self, streams: Float[Tensor, "p n _"]) -> Float[Tensor, "k n h"]:
-        if self.num_subspaces == 1:
-            return streams
-        return streams.view(len(self.tasks), self.num_subspaces, *streams.shape[1:]).transpose(1, 2).flatten(2)
+    def _stitched(self, stitch: nn.Module, x: Float[Tensor, "k h n"], share: Tensor | None) -> Float[Tensor, "k h n"]:
+        streams = x.reshape(len(self.tasks) * self.num_subspaces, -1, x.shape[-1])
+        mixed: Tensor = stitch(streams, None if share is None else share.repeat_interleave(self.num_subspaces))
+        return mixed.view(x.shape)
 
     def _penalty(self) -> Float[Tensor, ""]:
         """How far the subspaces of each layer are from orthogonal, in the type of the weights also under autocast."""
@@ -138,6 +129,12 @@ class Sluice(Sharing):
                 for one, other in combinations(parts, 2):
                     total = total + torch.bmm(one, other.mT).square().sum()
         return self.strength * total
+
+
+def _plus(z: Float[Tensor, "k h n"], share: Float[Tensor, " k"], layer: Float[Tensor, "k h n"]) -> Float[Tensor, "k h n"]:
+    """`z_k + share_k layer_k` as a product, whose gradients are products too: nothing of the layer's size is kept beside it."""
+    flat = layer.flatten(1).unsqueeze(1)
+    return torch.baddbmm(z.flatten(1).unsqueeze(1), share.to(layer.dtype).view(-1, 1, 1), flat).view(z.shape)
 
 
 class _Depths(nn.Module):

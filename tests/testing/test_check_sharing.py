@@ -59,7 +59,11 @@ def breaking(**methods):
         ),
         (breaking(gates=lambda self, z: torch.full((len(self.tasks), len(z), 2), 0.6)), "do not sum to 1"),
         (breaking(gates=lambda self, z: torch.ones(len(z), len(self.tasks), 1)), "not k n e"),
-        (breaking(trunk_of=lambda self, x: self.trunk(x).squeeze(0) * (1 + torch.rand(()))), "depends on|differ|hold"),
+        (
+            breaking(trunk_of=lambda self, x: self.trunk(x).squeeze(0) * (1 + torch.rand(()))),
+            "two passes in evaluation mode differ",
+        ),
+        (breaking(finish=lambda self, outputs, x: outputs + 0 * outputs[1]), "for one task only. It stopped with IndexError"),
     ],
 )
 def test_broken_promises_are_named(broken, message):

@@ -56,6 +56,10 @@ def check_gates(make: MakeSharing) -> None:
             assert gates.dim() == 3 and gates.shape[:2] == (len(tasks), ROWS), f"gates are {tuple(gates.shape)}, not k n e"
             assert (gates >= 0).all(), "a gate is negative"
             assert close(gates.sum(-1), gates.new_ones(())), "gates of a row do not sum to 1"
+            owners = sharing.expert_owners
+            assert len(owners) in (0, gates.shape[-1]), f"expert_owners are {len(owners)}, but gates are over {gates.shape[-1]}"
+            strangers = {task for tasks_of_one in owners for task in tasks_of_one} - set(tasks)
+            assert not strangers, f"expert_owners name unknown tasks: {sorted(strangers)}"
 
 
 def check_owners(make: MakeSharing) -> None:

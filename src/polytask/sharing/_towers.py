@@ -35,7 +35,7 @@ def layer_rows_last(towers: Iterable[nn.Module], x: Float[Tensor, "*k d n"]) -> 
         own: Tensor = then(torch.bmm(weight, x) if bias is None else torch.baddbmm(bias.unsqueeze(2), weight, x))
         return own
     joined = weight.flatten(0, 1)
-    flat = then(joined @ x if bias is None else torch.addmm(bias.flatten().unsqueeze(1), joined, x))
+    flat: Tensor = then(joined @ x if bias is None else torch.addmm(bias.flatten().unsqueeze(1), joined, x))
     return flat.view(*weight.shape[:2], -1)
 
 

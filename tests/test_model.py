@@ -9,7 +9,7 @@ from polytask.batch import Features, Labels
 from polytask.errors import ConfigError
 from polytask.heads import Heads
 from polytask.model import MultiTaskModel, describe_model
-from polytask.sharing import MMoE, SharedBottom, SingleTask, private_parameters
+from polytask.sharing import SHARINGS, MMoE, SharedBottom, SingleTask, private_parameters
 from polytask.tasks import Binary, Regression
 
 COLUMNS = SimpleNamespace(
@@ -18,7 +18,7 @@ COLUMNS = SimpleNamespace(
     multi_valued=(),
 )
 TASKS = [Binary("click"), Binary("buy", reads=("click",), auxiliary=True), Regression("time", weight=0.5)]
-ALL = ["single_task", "shared_bottom", "omoe", "mmoe", "ple"]
+ALL = list(SHARINGS)
 
 
 def features(rows=6):
@@ -103,7 +103,7 @@ def test_losses_are_those_of_tasks_with_labels_times_their_weight():
     assert losses["time"].item() == pytest.approx(0.5 * TASKS[2].loss(outputs.by_task["time"], labels["time"]).item())
 
 
-@pytest.mark.parametrize("sharing", ALL)
+@pytest.mark.parametrize("sharing", ["single_task", "shared_bottom", "mmoe", "ple"])  # alone, all are: `check_sharing`
 def test_exports_with_any_number_of_rows(sharing):
     model = MultiTaskModel.build(COLUMNS, TASKS, sharing=sharing, heads={"hidden": (7,)}).eval()
     rows = torch.export.Dim("rows", min=2)
@@ -119,6 +119,7 @@ def test_state_goes_round(sharing):
     torch.manual_seed(0)
     model, other = (MultiTaskModel.build(COLUMNS, TASKS, sharing=sharing) for _ in range(2))
     other.load_state_dict(model.state_dict())
+    model.eval(), other.eval()  # some draw in training
     for name, output in model(features()).by_task.items():
         assert torch.equal(other(features()).by_task[name], output)
 
@@ -150,3 +151,11 @@ def test_single_task_counts_its_encoders_as_private():
     encoder = describe_model(model, features())[0]
     assert sum(encoder.private.values()) == encoder.parameters
     assert MMoE.num_inputs == 1
+
+
+@pytest.mark.parametrize("sharing", [*ALL, {"name": "tensor_factorization", "kind": "laf"}])
+def test_operations_of_every_sharing_are_counted(sharing):
+    parts = {part.name: part for part in describe_model(MultiTaskModel.build(COLUMNS, TASKS, sharing=sharing), features())}
+    assert (
+        parts["sharing"].flops > 0
+    )  # laf: its junction is a view of weights, which no_grad and the counter do not bear together

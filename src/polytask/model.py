@@ -160,7 +160,8 @@ def describe_model(model: MultiTaskModel, features: Features) -> list[Part]:
     """
     was_training = model.training
     model.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    # Not no_grad: the counter asks each output that needs a gradient for the node that made it, and a view of weights has none.
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model(features)
     model.train(was_training)
     flops = {place.removeprefix("MultiTaskModel."): sum(counts.values()) for place, counts in counter.get_flop_counts().items()}

@@ -3,12 +3,15 @@
 import inspect
 import re
 import sys
+from collections import Counter
 from pathlib import Path
+
+import torch
 
 from polytask.balancers import BALANCERS
 from polytask.encoders import ENCODERS
 from polytask.metrics import METRICS
-from polytask.sharing import SHARINGS
+from polytask.sharing import SHARINGS, Sharing
 from polytask.tasks import TASKS
 
 PAGE = Path(__file__).parent / "methods.md"
@@ -18,6 +21,7 @@ FAMILIES = {
     "Sharing": ("name", SHARINGS, "One representation in, one per task out. `[sharing] name = ...`"),
     "Balancers": ("name", BALANCERS, "Many losses in, one direction out. `[balancer] name = ...`"),
 }
+NUM_ROWS, NUM_TASKS, WIDTH = 7, 5, 13  # what shapes are read from: sizes that no default has
 BOUND = {"self", "in_features", "tasks", "preprocessing", "name", "label", "given", "reads", "auxiliary", "weight", "metrics"}
 
 
@@ -26,6 +30,7 @@ def page() -> str:
     parts = ["# Methods\n\nThis page is generated from the code (`docs/generate.py`); do not edit it.\n"]
     for title, (_, registry, purpose) in FAMILIES.items():
         parts.append(f"## {title}\n\n{purpose}\n")
+        parts += [sharing_table()] if registry is SHARINGS else []
         parts += [entry(name, method) for name, method in registry.items()]
     parts.append("## Metrics\n\n| name | what it is |\n|---|---|")
     parts += [f"| `{name}` | {metric.description} |" for name, metric in METRICS.items()]
@@ -38,6 +43,59 @@ def entry(name: str, method: type) -> str:
     prose = re.split(r"\n(?:Args|Raises|Example|Examples):\n", text)[0].strip()
     settings = ", ".join(f"`{key} = {value}`" for key, value in arguments(method).items()) or "none"
     return f"### `{name}`\n\n{prose}\n\nSettings: {settings}.\n"
+
+
+def sharing_table() -> str:
+    """All ways of sharing at a glance: parts of their docstrings, and the junction that a forward pass shows."""
+    rows = [
+        "What each is for, what it costs and where tasks part, at default sizes: `n` rows, `k` tasks, `d` input width, `h` "
+        "output width, `e` experts. Ideas and pictures: [hard](sharing/hard.md), [soft](sharing/soft.md), "
+        "[mixtures](sharing/mixtures.md), [routing](sharing/routing.md).\n",
+        "| method | source | junction | cost | when to use | when not |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, method in SHARINGS.items():
+        said = parts_of(method)
+        cells = (f"[`{name}`](#{name})", said["source"], junction(method), said["cost"], said["prefer"], said["not"])
+        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def parts_of(method: type) -> dict[str, str]:
+    """First statements of a docstring's parts: "source", "cost", "prefer" and "not"; empty where it has none."""
+    prose = re.split(r"\n(?:Args|Raises|Example|Examples):\n", inspect.getdoc(method) or "")[0]
+    paragraphs = [" ".join(paragraph.split()) for paragraph in prose.split("\n\n")]
+    found = dict.fromkeys(("source", "cost", "prefer", "not"), "")
+    for paragraph in paragraphs:
+        if paragraph.startswith("Prefer it"):
+            # "Not ..." is a sentence of its own.
+            wanted, _, unwanted = paragraph.removeprefix("Prefer it").strip().partition(" Not ")
+            found |= {"prefer": statement(wanted), "not": statement(unwanted)}
+        for part in ("source", "cost"):
+            if paragraph.startswith(f"{part.capitalize()}:"):
+                found[part] = statement(paragraph.partition(":")[2].strip())
+    return found
+
+
+def statement(text: str) -> str:
+    """What a text says first: up to a full stop, colon or semicolon that is in no quotation, code or brackets."""
+    masked = re.sub(r'"[^"]*"|`[^`]*`|\([^()]*\)|\bal\.', lambda inside: "_" * len(inside[0]), text)
+    end = re.search(r"[.:;](?=\s|$)", masked)
+    return text[: end.start()] if end else text
+
+
+def junction(method: type[Sharing]) -> str:
+    """Shapes of the places where tasks part, in the letters of the family."""
+    sharing = method(WIDTH, [f"t{k}" for k in range(NUM_TASKS)])
+    shape = (NUM_ROWS, WIDTH) if sharing.num_inputs == 1 else (sharing.num_inputs, NUM_ROWS, WIDTH)
+    with torch.no_grad():
+        shared = sharing.eval()(torch.zeros(shape))
+    letters = {NUM_ROWS: "n", NUM_TASKS: "k", WIDTH: "d", sharing.out_features: "h"}
+    if shared.gates is not None:
+        letters = {shared.gates.shape[-1]: "e", **letters}
+    places = Counter(" ".join(letters.get(size, str(size)) for size in place.shape) for place in shared.junction)
+    shown = [f"`{place}`" + (f" x {times}" if times > 1 else "") for place, times in places.items()]
+    return ", ".join(shown) or "none"
 
 
 def arguments(method: type) -> dict[str, str]:

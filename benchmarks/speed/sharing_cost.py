@@ -92,7 +92,7 @@ class Arm:
 
     def flops(self):
         self.model.eval()
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             self.model(self.x.detach())
         return counter.get_total_flops()
 

@@ -19,8 +19,8 @@ class OMoE(Sharing):
 
     `z = Σ_i g(x)_i f_i(x)`, `g(x) = softmax(W x)`, the same `z` for every task.
 
-    Prefer it as the control of an MMoE: the difference of the two is what gates of their own are worth. Close to MMoE where tasks
-    agree fully; on opposed synthetic tasks its loss is 1.8 times MMoE's.
+    Prefer it as the control of an MMoE: the difference of the two is what gates of their own are worth. Not where tasks conflict:
+    close to MMoE where they agree fully, its loss on opposed synthetic tasks is 1.8 times MMoE's.
 
     Cost: e MLPs and one gate; as MMoE.
 

@@ -500,3 +500,29 @@ def test_mistakes_are_named(small):
     parts = small.parts(tasks=(Binary("click", metrics=("calibration_ratio",)),))
     with pytest.raises(ConfigError, match=r"lies between.*calibration_ratio"):
         Trainer(*parts, plan=plan())
+
+
+def planted(small, **options):
+    """Parts whose first expert is dead and stays so."""
+    model, balancer, optimizer = small.parts(lr=1e-3, **options)
+    with torch.no_grad():
+        model.sharing.levels[0].steps()[-1].bias[0] = -1e6
+    return model, balancer, optimizer
+
+
+def test_a_finding_is_said_once_also_over_a_resume(small, tmp_path):
+    rows, valid = small.columns(64), small.columns(300, seed=1)
+
+    def fit(parts, **options):
+        held_out = small.loader(valid, shuffle=False, batch_size=300)
+        return Trainer(*parts, plan=plan(**options)).fit(small.loader(rows), held_out, directory=tmp_path)
+
+    fit(planted(small), epochs=3)
+    fit(planted(small), epochs=5)  # goes on with the checkpoint
+    found = [record["findings"] for record in records(tmp_path) if record["kind"] == "valid"]
+    assert len(found) == 5
+    assert len(found[0]) == 1
+    assert found[0][0].startswith("Expert collapse: 100% of what expert 0 of 'sharing.levels.0' gives is 0")
+    assert found[1:] == [[]] * 4
+    zeros = [record["expert_zeros"]["sharing.levels.0/0"] for record in records(tmp_path) if record["kind"] == "valid"]
+    assert zeros == [1.0] * 5

@@ -28,6 +28,8 @@ def evaluate(
     show(metrics_table(evaluation.metrics, title=f"{directory} on {evaluation.rows:,} rows of {evaluation.source}"))
     if evaluation.gates:
         show("", _gates_table(evaluation.gates))
+    if evaluation.findings:
+        show("", *evaluation.findings)
 
 
 def _gates_table(gates: Mapping[str, float]) -> Any:

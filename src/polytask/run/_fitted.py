@@ -15,14 +15,14 @@ from polytask.config import RunConfig
 from polytask.data import Loader, Preprocessing, Table, open_table
 from polytask.errors import CheckpointError, DataError, message, nearest
 from polytask.evaluate import evaluate
-from polytask.model import MultiTaskModel, Outputs
+from polytask.model import MultiTaskModel
+from polytask.monitors import Observer
 from polytask.precision import precision_context, resolve_precision
 from polytask.run._build import build_model
 from polytask.run._columns import columns_of, to_arrow
 from polytask.run._directory import RunDirectory
 from polytask.run._features import missing_columns
 from polytask.run._write import write_batches, writer_of
-from polytask.sharing import GateStatistics
 from polytask.train import resolve_device
 
 _ROWS = 8192
@@ -38,17 +38,20 @@ class Evaluation:
         rows: Number of rows.
         metrics: Metrics of each task on its own sample space.
         gates: What the gates do (`GateStatistics`); empty where nothing is gated.
+        findings: What is wrong with the model, each with its cause and a way out.
     """
 
     source: str
     rows: int
     metrics: Mapping[str, Mapping[str, float]]
     gates: Mapping[str, float] = field(default_factory=dict)
+    findings: Sequence[str] = ()
 
     def report(self) -> dict[str, Any]:
         """As plain values."""
         metrics = {task: dict(found) for task, found in self.metrics.items()}
-        return {"source": self.source, "rows": self.rows, "metrics": metrics, "gates": dict(self.gates)}
+        seen = {"gates": dict(self.gates), "findings": list(self.findings)}
+        return {"source": self.source, "rows": self.rows, "metrics": metrics, **seen}
 
 
 @final
@@ -155,15 +158,11 @@ class Fitted:
             first_row += rows.num_rows
 
     def _evaluated(self, source: str, batches: Iterable[Batch]) -> Evaluation:
-        gates = GateStatistics(self.model.sharing.tasks)
-        counter = _Counter(batches)
-
-        def observe(outputs: Outputs) -> None:
-            if outputs.gates is not None:
-                gates.update(outputs.gates)
-
-        metrics = evaluate(self.model, counter, device=self.device, precision=self.precision, observe=observe)
-        return Evaluation(source, counter.rows, metrics, gates.compute())
+        observer, counter = Observer(self.model, self.device), _Counter(batches)
+        settings: Any = {"device": self.device, "precision": self.precision, "observe": observer.see}
+        metrics = evaluate(self.model, observer.watched(counter), **settings)
+        look = observer.look()
+        return Evaluation(source, counter.rows, metrics, look.gates, tuple(found.text for found in look.findings))
 
 
 def load(directory: str | Path, *, checkpoint: str = "best", device: str = "auto") -> Fitted:

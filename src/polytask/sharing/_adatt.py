@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from polytask.errors import ConfigError, message
 from polytask.sharing._base import PerTask, Shared, Sharing
 from polytask.sharing._gates import check_drop, gate_weights, mix
+from polytask.sharing._levels import expert_owners
 from polytask.sharing._mlps import MLPs, side_by_side
 from polytask.sharing._named_rows import gate_over_all
 
@@ -84,8 +85,7 @@ class AdaTT(Sharing):
             for place, (width, hidden) in enumerate(zip(inputs, levels, strict=True))
         )
         self.out_features = levels[-1][-1]
-        own = [(task,) for task in self.tasks for _ in range(num_task_experts)]
-        self.expert_owners = (*own, *[self.tasks] * num_shared_experts)
+        self.expert_owners = expert_owners(self.tasks, num_task_experts, num_shared_experts)
 
     def forward(self, x: Float[Tensor, "n d"]) -> Shared:
         """Gives each task what it fused at the last level."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from polytask.sharing._base import Shared, Sharing
 from polytask.sharing._gates import check_drop
-from polytask.sharing._levels import Level, LevelSizes, over_all_experts
+from polytask.sharing._levels import Level, LevelSizes, expert_owners, over_all_experts
 
 
 @final
@@ -68,6 +68,7 @@ class CGC(Sharing):
         self.expert_owners = sizes.owners(self.tasks)
         self.level = Level(in_features, self.tasks, hidden, sizes, above=0)
         self.out_features = self.level.shared_experts.out_features
+        self.expert_owners = expert_owners(self.tasks, num_task_experts, num_shared_experts)
 
     def forward(self, x: Float[Tensor, "n d"]) -> Shared:
         """Gives each task its mixture."""

@@ -83,6 +83,8 @@ class MixedExperts(nn.Module):
         torch.Size([3, 6, 4])
     """
 
+    gives_experts = True  # `polytask.monitors` looks at what comes out
+
     def __init__(self, in_features: int, plan: ExpertPlan) -> None:
         super().__init__()
         _check_kinds(plan)
@@ -127,6 +129,8 @@ class GivenExperts(nn.Module):
     Raises:
         ConfigError: If there is no module, or one gives another width.
     """
+
+    gives_experts = True
 
     def __init__(self, modules: Iterable[nn.Module], out_features: int) -> None:
         super().__init__()

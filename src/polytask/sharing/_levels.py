@@ -95,3 +95,9 @@ def over_all_experts(gates: Float[Tensor, "k n _"], num_own: int) -> Float[Tenso
     eye = torch.eye(len(gates), dtype=gates.dtype, device=gates.device)
     own = torch.einsum("kne,kj->knje", gates[..., :num_own], eye).flatten(2)
     return torch.cat([own, gates[..., num_own:]], dim=2)
+
+
+def expert_owners(tasks: Sequence[str], num_own: int, num_shared: int) -> tuple[tuple[str, ...], ...]:
+    """The tasks that each expert is for: each task's own in order, then the shared ones (`Sharing.expert_owners`)."""
+    own = [(task,) for task in tasks for _ in range(num_own)]
+    return (*own, *[tuple(tasks)] * num_shared)

@@ -88,6 +88,7 @@ class MLPs(nn.Module):
         check_sizes(num, in_features, widths, activation, dropout)
         self.num = num
         self.out_features = widths[-1]
+        self.gives_experts = not linear_last  # monitors look at what comes out; a gate ends linearly
         last = len(widths) - 1
         self.layers = nn.ModuleList(
             _Layer(
@@ -126,7 +127,7 @@ def side_by_side(groups: Iterable[nn.Module], x: Float[Tensor, "*g n d"]) -> lis
     columns = list(zip(*(group.steps() for group in groups), strict=True))
     total_width = sum(step.weight.shape[0] * step.weight.shape[1] for step in columns[0])
     inputs = [x] * len(groups) if x.dim() == 2 else list(x.unbind(0))
-    if len(groups) == 1 or one_at_a_time(x, total_width) or _watched(columns):
+    if len(groups) == 1 or one_at_a_time(x, total_width) or _watched(groups, columns):
         return [group(one) for group, one in zip(groups, inputs, strict=True)]
     if x.dim() == 3 and groups[0].num > 1:
         x = x.repeat_interleave(groups[0].num, 0)
@@ -134,10 +135,12 @@ def side_by_side(groups: Iterable[nn.Module], x: Float[Tensor, "*g n d"]) -> lis
     return list(torch.split(together, [group.num for group in groups]))
 
 
-def _watched(columns: Iterable[Sequence["StackedLayer"]]) -> bool:
-    """Whether a hook looks at an activation: it must see its own group alone."""
-    steps = [] if torch.is_grad_enabled() else [step for column in columns for step in column]  # not a cost of training
-    return any(module._forward_hooks for step in steps for module in step.then.modules())
+def _watched(groups: Iterable[nn.Module], columns: Iterable[Sequence["StackedLayer"]]) -> bool:
+    """Whether a hook looks at a group or an activation: it must see its own group alone."""
+    if torch.is_grad_enabled():  # not a cost of training
+        return False
+    modules = [*groups, *(module for column in columns for step in column for module in step.then.modules())]
+    return any(module._forward_hooks for module in modules)
 
 
 class StackedLayer(NamedTuple):

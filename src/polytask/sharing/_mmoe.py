@@ -94,6 +94,7 @@ class MMoE(Sharing):
         )
         self.gates = PerTask({task: gate_network(width, num_experts, gate_hidden, activation) for task in self.tasks})
         self.out_features = tuple(hidden)[-1]
+        self.expert_owners = (self.tasks,) * num_experts
 
     @classmethod
     def around(

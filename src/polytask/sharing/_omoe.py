@@ -69,6 +69,7 @@ class OMoE(Sharing):
         self.experts = plan.build(in_features)
         self.gate = gate_network(in_features, num_experts, gate_hidden, activation)
         self.out_features = self.experts.out_features
+        self.expert_owners = (self.tasks,) * num_experts
 
     def forward(self, x: Float[Tensor, "n *t d"]) -> Shared:
         """Gives every task the one mixture."""

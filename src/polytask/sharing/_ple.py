@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from polytask.errors import ConfigError, message
 from polytask.sharing._base import Shared, Sharing
 from polytask.sharing._gates import check_drop
-from polytask.sharing._levels import Level, LevelSizes, over_all_experts
+from polytask.sharing._levels import Level, LevelSizes, expert_owners, over_all_experts
 
 
 @final
@@ -78,6 +78,7 @@ class PLE(Sharing):
             Level(width, self.tasks, hidden, sizes, above=left) for width, hidden, left in zip(inputs, levels, above, strict=True)
         )
         self.out_features = levels[-1][-1]
+        self.expert_owners = expert_owners(self.tasks, num_task_experts, num_shared_experts)
 
     def forward(self, x: Float[Tensor, "n d"]) -> Shared:
         """Gives each task its stream after the last level."""

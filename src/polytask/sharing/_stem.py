@@ -10,6 +10,7 @@ from torch import Tensor
 from polytask.errors import ConfigError, message
 from polytask.sharing._base import PerTask, Shared, Sharing
 from polytask.sharing._gates import check_drop, gate_weights, mix
+from polytask.sharing._levels import expert_owners
 from polytask.sharing._mlps import MLPs, side_by_side
 from polytask.sharing._named_rows import gate_over_all
 
@@ -87,8 +88,7 @@ class STEM(Sharing):
             }
         )
         self.out_features = self.shared_experts.out_features
-        own = [(task,) for task in self.tasks for _ in range(num_task_experts)]
-        self.expert_owners = (*own, *[self.tasks] * num_shared_experts)
+        self.expert_owners = expert_owners(self.tasks, num_task_experts, num_shared_experts)
 
     def forward(self, x: Float[Tensor, "i n d"]) -> Shared:
         """Gives each task its mixture; the last input is the shared one."""

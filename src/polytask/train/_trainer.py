@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, final, runtime_checkable
 
@@ -22,6 +22,7 @@ from polytask.errors import DataError, DivergenceError, message
 from polytask.evaluate import evaluate
 from polytask.lock import locked
 from polytask.model import MultiTaskModel
+from polytask.monitors import Observer, news
 from polytask.optimizers import WeightAverage
 from polytask.precision import resolve_precision
 from polytask.train._interruption import Interrupted, Watch, watching
@@ -29,7 +30,6 @@ from polytask.train._judge import Best, Judge
 from polytask.train._keeper import Keeper
 from polytask.train._malloc import keep_freed_memory
 from polytask.train._meter import Failure, Meter
-from polytask.train._observer import Observer
 from polytask.train._plan import Plan, resolve_device
 from polytask.train._step import Stateful, Stepping, accumulated_step
 
@@ -81,6 +81,7 @@ class _Position:
     validation_due: bool = False
     validated: int = -1
     num_records: int = 0
+    told: dict[str, float] = field(default_factory=dict)
 
 
 @final
@@ -277,12 +278,14 @@ class Trainer:
         settings: Any = {"device": self.device, "precision": self.precision, "observe": observer.see}
         with nullcontext() if self._average is None else self._average.applied():
             metrics = evaluate(self.model, batches, self.model.tasks, **settings)
-            units = {} if self.plan.compile else observer.units(self.optimizer)  # hooks would make the compiler start again
+            look = observer.look(self.optimizer, hooks=not self.plan.compile)
         if self._watch.signum is not None:
             self._stop(train)  # the validation is due still, and done first after a resume
         improved = self._judge.judge(self._position.step, metrics)
         score = {"score": self._judge.score(metrics), "best": "best" in improved}
-        self._record({"kind": "valid", **self._where(), **score, "metrics": metrics, "gates": observer.gates(), **units})
+        findings, self._position.told = news(look.findings, self._position.told)
+        seen = {"metrics": metrics, "gates": look.gates, **look.units, "findings": findings}
+        self._record({"kind": "valid", **self._where(), **score, **seen})
         return improved
 
     def _stop(self, train: Rows) -> None:

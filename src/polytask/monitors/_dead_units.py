@@ -1,4 +1,4 @@
-"""Watches what training does to a model: units that no row activates any more."""
+"""Units that no row activates any more."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,8 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from polytask.batch import Features
+from polytask.monitors._findings import Finding
+from polytask.monitors._modes import evaluating
 from polytask.sharing import PerTask
 
 ACTIVATIONS: Final = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.ELU, nn.Mish)
@@ -50,6 +52,12 @@ class LayerUnits(NamedTuple):
         way_out = f"Lower the learning rate of {self.owner!r}, warm up, clip gradients, or use leaky_relu or silu as activation."
         return f"{start} Cause: {cause} {way_out}"
 
+    def findings(self, optimizer: Any = None) -> list[Finding]:
+        """The finding as others have it; none where half of the units live."""
+        name = "starved units" if self.starved > self.dead / 2 else "dead units"  # another cause is another finding
+        text = self.finding(optimizer)
+        return [Finding(name, self.layer, self.dead, text)] if text else []
+
     def _rate(self, optimizer: Any) -> str:
         groups = {} if optimizer is None else {group.get("name"): group for group in optimizer.param_groups}
         group = groups.get(self.owner)
@@ -71,7 +79,7 @@ def dead_units(model: nn.Module, features: Features) -> list[LayerUnits]:
     modules: dict[str, nn.Module] = {name: module for name, module in model.named_modules() if isinstance(module, ACTIVATIONS)}
     owners = _owners(model)
     seen: defaultdict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-    with _watching(modules, seen, features.num_rows), _evaluating(model), torch.no_grad():
+    with _watching(modules, seen, features.num_rows), evaluating(model), torch.no_grad():
         model(features)
     return [_layer(name, owners.get(name, "shared"), seen[name]) for name in modules if name in seen]
 
@@ -121,25 +129,13 @@ def _rows(value: Tensor, num_rows: int) -> int:
     return value.dim() - 2 if value.shape[-2] == num_rows else 0
 
 
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Without dropout, whose zeros are no deaths; every module is put back into its own mode."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
 def _owners(model: nn.Module) -> dict[str, str]:
-    """Task of every module that lies in a `PerTask` container."""
+    """Task of every module that is private to one."""
     names = {module: name for name, module in model.named_modules()}
     return {
         names[inner]: task
         for container in model.modules()
-        if isinstance(container, PerTask)
+        if isinstance(container, PerTask) and container.private
         for task in container.names
         for inner in container.of(task).modules()
     }

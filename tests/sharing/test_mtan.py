@@ -1,7 +1,5 @@
 """MTAN: the contract, a slow reference, the first mask, masks within (0, 1), norms, what masks do."""
 
-import subprocess
-import sys
 from functools import partial
 
 import pytest
@@ -135,19 +133,3 @@ def test_mistakes_are_named():
         MTAN(4, ["a"], norm="layers")
     with pytest.raises(ConfigError, match="positive widths"):
         MTAN(4, ["a"], attention_hidden=0)
-
-
-def test_compiles_whole():
-    """In a process of its own: the shape checks of the tests cannot be compiled."""
-    program = """
-import torch
-from polytask.sharing import MTAN
-model = MTAN(4, ["b", "a"], hidden=(5, 3), norm="batch")
-x = torch.randn(6, 4)
-compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-compiled(x).outputs.sum().backward()
-assert all(parameter.grad is not None for parameter in model.parameters())
-assert model.masks[0].of("a").out_norm.mean.abs().sum() > 0
-torch.testing.assert_close(compiled.eval()(x).outputs, model.eval()(x).outputs)
-"""
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=120)

@@ -1,7 +1,5 @@
 """Sluice: the contract, a slow reference, its reductions, the penalty, where it starts, that β and α find what they should."""
 
-import subprocess
-import sys
 from functools import partial
 
 import pytest
@@ -205,19 +203,3 @@ def test_mistakes_are_named():
         Sluice(4, ["a"], last_weight=1.0)
     with pytest.raises(ConfigError, match="not negative"):
         Sluice(4, ["a"], strength=-1.0)
-
-
-def test_compiles_whole():
-    """In a process of its own: the shape checks of the tests cannot be compiled."""
-    program = """
-import torch
-from polytask.sharing import Sluice
-model = Sluice(4, ["b", "a"], hidden=(4, 4))
-x = torch.randn(6, 4)
-compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-shared = compiled(x)
-(shared.outputs.sum() + shared.penalty).backward()
-assert all(parameter.grad is not None for parameter in model.parameters())
-torch.testing.assert_close(compiled.eval()(x).outputs, model.eval()(x).outputs)
-"""
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=120)

@@ -26,8 +26,8 @@ class CrossStitch(Sharing):
     much is shared is learned layer by layer. Not for many tasks (k towers, k² weights a layer), nor where labels are few: then
     towers that share nothing but a mixture overfit as single tasks do.
 
-    Cost: k MLPs and a product of k x k for each unit and row: 1.3 to 1.6 times the step of `SingleTask` (2 to 32 tasks, layers of
-    128 and 64), as much with a weight for each unit as with one for each pair of tasks.
+    Cost: k MLPs and a product of k x k for each unit and row: 1.2 to 1.5 times the step of `SingleTask` (2 to 32 tasks, layers of
+    128 and 64, one thread); with one weight for each pair of tasks 1.0 to 1.3 times.
 
     Source: Misra et al., CVPR 2016, equation 1; as the baseline of Ma et al., KDD 2018.
 

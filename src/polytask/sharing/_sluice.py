@@ -27,7 +27,7 @@ class Sluice(Sharing):
     layer, private parts and `CrossStitch` as special values. Not for a small tuning budget, or many tasks: (k S)² mixing weights
     a layer, and little in the data to choose them by.
 
-    Cost: k MLPs and (k S)² products a unit and row for each stitch; about twice the step of a `SharedBottom` with as many
+    Cost: k MLPs and (k S)² products a unit and row for each stitch; 1.6 to 2 times the step of a `SharedBottom` with as many
     operations. The penalty adds k · width² · inputs products a step, whatever the number of rows.
 
     Source: Ruder, Bingel, Augenstein, Søgaard, "Latent Multi-task Architecture Learning", AAAI 2019 (arXiv 1705.08142, 2017,

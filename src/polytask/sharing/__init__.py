@@ -1,5 +1,6 @@
 """Ways of sharing: one representation in, one per task out."""
 
+from polytask.sharing._adapters import Adapters
 from polytask.sharing._adatt import AdaTT
 from polytask.sharing._aitm import AITM
 from polytask.sharing._base import PerTask, Shared, Sharing, private_parameters
@@ -47,6 +48,7 @@ SHARINGS: dict[str, type[Sharing]] = {
     "mtan": MTAN,
     "snr": SNR,
     "home": HoME,
+    "adapters": Adapters,
 }
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "SNR",
     "STEM",
     "AdaTT",
+    "Adapters",
     "ConvolutionalMTAN",
     "CrossStitch",
     "DSelectK",

@@ -57,25 +57,24 @@ class Runs:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
+        self.failed: list[str] = []
 
     def job(self, work: str, arm: str, setting: int, seed: int) -> Job:
         o = self.options
         return Job(work, arm, setting, seed, str(o.source or ""), str(o.work), o.tiny)
 
     def train(self, jobs: Iterable[Job]) -> None:
-        """Trains what is missing, a process a core; what takes longest first keeps them busy to the end."""
+        """Trains what is missing, a process a core; one that fails leaves its row out and is told at the end."""
         missing = [job for job in dict.fromkeys(jobs) if not job.file.exists()]
         if self.options.cached or not missing:
             return
         with ProcessPoolExecutor(self.options.jobs, mp_context=get_context("spawn")) as pool:
-            running = [pool.submit(run, job) for job in missing]
+            running = {pool.submit(run, job): job for job in missing}
             for done, future in enumerate(as_completed(running), start=1):
-                job = future.result()
-                seconds = read(job).about["seconds"]
-                print(
-                    f"{done}/{len(missing)} {job.work} {job.arm} setting {job.setting} seed {job.seed}: {seconds:.0f} s",
-                    flush=True,
-                )
+                job, error = running[future], future.exception()
+                self.failed += [f"{job.work} {job.arm}: {error}"] if error else []
+                found = f"failed: {error}" if error else f"{read(job).about['seconds']:.0f} s"
+                print(f"{done}/{len(missing)} {job.work} {job.arm} setting {job.setting} seed {job.seed}: {found}", flush=True)
 
     def chosen(self, work: str, arm: str) -> int | None:
         """The setting that is best on the validation rows; None where nothing is trained."""
@@ -259,6 +258,7 @@ def main() -> None:
         about = f"{CAVEAT} {options.trials} trials each; synthetic: {PLE_ROWS:,} rows, settings chosen on {PLE_TUNED}."
         caveat = f"{about} {options.caveat}".strip()
         record("sharing_quality", table, title=title, seeds=range(options.seeds), rivals=["lightgbm"], caveat=caveat, **more)
+    sys.exit("\n".join(["Some trainings failed:", *dict.fromkeys(runs.failed)]) if runs.failed else 0)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,10 @@ def slow_home(home, slow, row):
         for task in members:
             mine = all_of(home.task_experts.of(task), z)
             theirs = all_of(of_group(home.group_experts, group, members), z)
-            weights = slow.softmax(slow_gate(home.task_gates.of(task), z + shared))
+            logits = zip(
+                slow_gate(home.task_gates.of(task), z), slow_gate(home.task_gates_of_shared.of(task), shared), strict=True
+            )
+            weights = slow.softmax([one + other for one, other in logits])
             added = slow_self(home.self_gates.of(task), z, slow.softmax)
             outputs[task] = slow.mix([*weights, *added], [*mine, *theirs, *all_of(home.shared_experts, shared), *mine])
     return outputs
@@ -201,6 +204,7 @@ def test_what_a_group_of_one_uses_is_private_to_it_and_groups_do_not_meet():
         "group_experts.alone",
         "task_experts",
         "task_gates",
+        "task_gates_of_shared",
         "self_gates",
     }
     assert all("task_b" in name for name in names["b"])
@@ -215,9 +219,10 @@ def test_the_self_gate_keeps_a_tasks_own_experts(scrambled):
     """With a gate that looks at shared experts only, own experts still have half of what a task takes."""
     home = scrambled(HoME(4, ["a", "b"], num_task_experts=2))
     x = torch.randn(1, 4, dtype=torch.float64)
-    read = torch.cat([home.meta(x, 0.0).joint[0][0], home.meta(x, 0.0).shared], dim=1)
+    read = home.meta(x, 0.0).joint[0][0]
     with torch.no_grad():
         home.task_gates.of("a").layers[0].weight.zero_()[0, :2] = -1e3 * read
+        home.task_gates_of_shared.of("a").layers[0].weight.zero_()
     gates = home(x).gates[0, 0]
     assert gates[:2].sum().item() == pytest.approx(0.5)
 

@@ -22,7 +22,8 @@ class HoME(Sharing):
     """Hierarchy of multi-gate experts: meta experts of task groups and of all, below experts of tasks, of groups and of all.
 
     Meta level, group c: `z_c = g_c(x) · [E_c; E_s] + s_c(x) · E_c`; shared: `z_s = g_s(x) · [E_1; ...; E_C; E_s] + s_s(x) · E_s`.
-    Task level, task k of group c: `z_k = g_k(z_c, z_s) · [F_k(z_c); F_c(z_c); F_s(z_s)] + s_k(z_c) · F_k(z_c)`. g is a softmax;
+    Task level, task k of group c: `z_k = g_k(z_c, z_s) · [F_k(z_c); F_c(z_c); F_s(z_s)] + s_k(z_c) · F_k(z_c)`. g is a softmax,
+    over the sum of logits from either stream where it reads two;
     the self-gate s too, or a sigmoid where there is one expert. Every expert is `swish(norm(MLP(v * gate(v))))` with the feature
     gate `gate(v) = Σ_j softmax(W v)_j 2 sigmoid(v B_j A_j)` of low rank.
 
@@ -66,7 +67,7 @@ class HoME(Sharing):
         torch.Size([3, 4, 8])
     """
 
-    group_of: Tensor
+    within: Tensor
 
     def __init__(
         self,
@@ -101,10 +102,11 @@ class HoME(Sharing):
         self.group_experts = PerGroup(self.groups, lambda: GatedExperts(num_group_experts, width, hidden, options))
         self.shared_experts = GatedExperts(num_shared_experts, width, hidden, options)
         seen = num_task_experts + num_group_experts + num_shared_experts
-        self.task_gates = PerTask({task: sizes.gate(2 * width, seen) for task in self.tasks})
+        self.task_gates = PerTask({task: sizes.gate(width, seen) for task in self.tasks})
+        self.task_gates_of_shared = PerTask({task: sizes.gate(width, seen) for task in self.tasks})
         self.self_gates = PerTask({task: sizes.gate(width, num_task_experts) for task in self.tasks})
-        places = {task: place for place, members in enumerate(self.groups.values()) for task in members}
-        self.register_buffer("group_of", torch.tensor([places[task] for task in self.tasks]), persistent=False)
+        places = [[task in members for members in self.groups.values()] for task in self.tasks]
+        self.register_buffer("within", torch.tensor(places), persistent=False)
         self.out_features = hidden[-1]
         owners: list[tuple[str, ...]] = [(task,) for task in self.tasks for _ in range(num_task_experts)]
         owners += [members for members in self.groups.values() for _ in range(num_group_experts)]
@@ -116,14 +118,16 @@ class HoME(Sharing):
         meta = self.meta(x, drop)
         # Views: places in the graph for what tasks' own parts send back, without the experts of groups and of all.
         joint, shared = [z.view_as(z) for z in meta.joint], meta.shared.view_as(meta.shared)
-        inputs = torch.cat([*joint, *meta.alone]).index_select(0, self.group_of)
-        own = gated_side_by_side(self.task_experts.values(), inputs)
+        readers = self._readers(joint, meta.alone)
+        own = self._by_task([gated_side_by_side(map(self.task_experts.of, tasks), z) for tasks, z in readers])
         joint_experts = [gated_side_by_side(self.group_experts.several.values(), z) for z in meta.joint]
         alone_experts = [gated_side_by_side(self.group_experts.alone.values(), z) for z in meta.alone]
         groups, common = torch.cat([*joint_experts, *alone_experts]).flatten(0, 1), self.shared_experts(meta.shared)
-        read = torch.cat([inputs, shared.expand_as(inputs)], dim=2)
-        gates = gate_weights(torch.cat(side_by_side(self.task_gates.values(), read)), drop)
-        native = gates[..., : self.num_own] + self_weights(side_by_side(self.self_gates.values(), inputs))
+        logits = self._by_task([torch.cat(side_by_side(map(self.task_gates.of, tasks), z)) for tasks, z in readers])
+        logits = logits + torch.cat(side_by_side(self.task_gates_of_shared.values(), shared))
+        gates = gate_weights(logits, drop)
+        selves = [torch.cat(side_by_side(map(self.self_gates.of, tasks), z)) for tasks, z in readers]
+        native = gates[..., : self.num_own] + self_weights(self._by_task(selves))
         theirs, ours = self._over_groups(gates[..., self.num_own : -len(common)]), gates[..., -len(common) :]
         z = weigh_own(native, own) + mix(theirs, groups) + mix(ours, common)
         taken = over_all_experts(torch.cat([native, theirs, ours], dim=2), self.num_own)
@@ -131,6 +135,19 @@ class HoME(Sharing):
 
     def _over_groups(self, gates: Float[Tensor, "k n _"]) -> Float[Tensor, "k n _"]:
         """Spreads each task's gate over its group's experts over those of all groups; 0 where it does not look."""
-        places = torch.arange(len(self.groups), device=gates.device)
-        within = (self.group_of.unsqueeze(1) == places).to(gates.dtype)
-        return torch.einsum("kne,kg->knge", gates, within).flatten(2)
+        return torch.einsum("kne,kg->knge", gates, self.within.to(gates.dtype)).flatten(2)
+
+    def _readers(self, joint: Sequence[Tensor], alone: Sequence[Tensor]) -> list[tuple[tuple[str, ...], Tensor]]:
+        """Tasks and the stream that they read: one for all tasks of a group, one each for those that are alone."""
+        several = [members for members in self.groups.values() if len(members) > 1]
+        streams = [z for part in joint for z in part.unbind(0)]
+        lonely = tuple(members[0] for members in self.groups.values() if len(members) == 1)
+        return [*zip(several, streams, strict=True), *((lonely, z) for z in alone)]
+
+    def _by_task(self, parts: Sequence[Float[Tensor, "_ ..."]]) -> Float[Tensor, "k ..."]:
+        """Puts what was computed group by group into the order of the tasks."""
+        if len(parts) == 1:
+            return parts[0]
+        places = [task for members in self.groups.values() for task in members]
+        rows = dict(zip(places, (row for part in parts for row in part.unbind(0)), strict=True))
+        return torch.stack([rows[task] for task in self.tasks])

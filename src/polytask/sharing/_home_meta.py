@@ -102,20 +102,22 @@ class Meta(nn.Module):
     def _streams(self, kind: str, read: tuple[Tensor, ...], drop: float) -> Float[Tensor, "g n h"]:
         x, own, common = read
         gates = gate_weights(torch.cat(side_by_side(self.group_gates.get_submodule(kind).children(), x)), drop)
-        native = gates[..., : own.shape[1]] + self_weights(side_by_side(self.self_gates.get_submodule(kind).children(), x))
+        native = gates[..., : own.shape[1]] + self_weights(
+            torch.cat(side_by_side(self.self_gates.get_submodule(kind).children(), x))
+        )
         return weigh_own(native, own) + mix(gates[..., own.shape[1] :], common)
 
     def _shared(self, x: Tensor, own: Tensor, common: Tensor, drop: float) -> Float[Tensor, "n h"]:
         parts = [*side_by_side(self.shared_gate_groups.values(), x), self.shared_gate_common(x)]
         gates = gate_weights(torch.cat(parts, dim=2), drop)
-        native = gates[..., -len(common) :] + self_weights([self.shared_self_gate(x)])
+        native = gates[..., -len(common) :] + self_weights(self.shared_self_gate(x))
         return (mix(gates[..., : -len(common)], own.flatten(0, 1)) + mix(native, common)).squeeze(0)
 
 
-def self_weights(logits: Sequence[Float[Tensor, "1 n t"]]) -> Float[Tensor, "u n t"]:
+def self_weights(logits: Float[Tensor, "u n t"]) -> Float[Tensor, "u n t"]:
     """What each unit adds of its own t experts, whatever its gate says: a softmax, or a sigmoid of one."""
-    joined = torch.cat(list(logits)).to(torch.promote_types(logits[0].dtype, torch.float32))
-    return joined.softmax(-1) if joined.shape[-1] > 1 else joined.sigmoid()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits.softmax(-1) if logits.shape[-1] > 1 else logits.sigmoid()
 
 
 def weigh_own(weights: Float[Tensor, "u n t"], own: Float[Tensor, "u t n h"]) -> Float[Tensor, "u n h"]:

@@ -9,7 +9,7 @@ from polytask.batch import Features, Labels
 from polytask.errors import ConfigError
 from polytask.heads import Heads
 from polytask.model import MultiTaskModel, describe_model
-from polytask.sharing import SHARINGS, MMoE, SharedBottom, SingleTask, private_parameters
+from polytask.sharing import SHARINGS, MMoE, SharedBottom, SingleTask, describe_sharing, private_parameters
 from polytask.tasks import Binary, Regression
 
 COLUMNS = SimpleNamespace(
@@ -155,7 +155,12 @@ def test_single_task_counts_its_encoders_as_private():
 
 @pytest.mark.parametrize("sharing", [*ALL, {"name": "tensor_factorization", "kind": "laf"}])
 def test_operations_of_every_sharing_are_counted(sharing):
-    parts = {part.name: part for part in describe_model(MultiTaskModel.build(COLUMNS, TASKS, sharing=sharing), features())}
-    assert (
-        parts["sharing"].flops > 0
-    )  # laf: its junction is a view of weights, which no_grad and the counter do not bear together
+    model = MultiTaskModel.build(COLUMNS, TASKS, sharing=sharing)
+    part = {part.name: part for part in describe_model(model, features())}["sharing"]
+    assert part.flops > 0  # laf: its junction is a view of weights, which no_grad and the counter do not bear together
+    shape = (
+        (6, model.sharing.in_features)
+        if model.sharing.num_inputs == 1
+        else (model.sharing.num_inputs, 6, model.sharing.in_features)
+    )
+    assert part == describe_sharing(model.sharing, torch.zeros(shape))

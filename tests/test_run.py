@@ -282,6 +282,7 @@ def test_check_finds_constants_and_labels_in_disguise(folder):
     model = found["model"][-1]
     assert model["parameters"] > 0
     assert 0 < model["private"] < 1
+    assert [part["junction"] for part in found["model"]] == [None, "2 places", None, None]
 
 
 def test_unknown_columns_are_reported_together(folder):

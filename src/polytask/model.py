@@ -9,13 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.flop_counter import FlopCounterMode
 
 from polytask.batch import Features, Labels
 from polytask.encoders import ENCODERS, FittedColumns
 from polytask.errors import ConfigError, message, nearest
 from polytask.heads import Heads
-from polytask.sharing import SHARINGS, PerTask, Sharing, private_parameters
+from polytask.sharing import SHARINGS, Part, PerTask, Sharing, count_operations, evaluated, private_parameters
 from polytask.tasks import Task
 
 Method = str | Mapping[str, Any]
@@ -135,22 +134,6 @@ def _as_computed(x: Tensor) -> Tensor:
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
-class Part(NamedTuple):
-    """What one part of a model weighs.
-
-    Args:
-        name: "encoder", "sharing", "heads" or "model".
-        parameters: Number of parameters.
-        flops: Floating-point operations a row of the forward pass, in matrix products.
-        private: Number of parameters that belong to each task alone.
-    """
-
-    name: str
-    parameters: int
-    flops: int
-    private: dict[str, int]
-
-
 def describe_model(model: MultiTaskModel, features: Features) -> list[Part]:
     """Parameters, operations a row and private share of each part, and of the whole in the last line.
 
@@ -158,20 +141,18 @@ def describe_model(model: MultiTaskModel, features: Features) -> list[Part]:
         model: The model; its mode is put back.
         features: Some rows; products are counted while they pass through.
     """
-    was_training = model.training
-    model.eval()
-    # Not no_grad: the counter asks each output that needs a gradient for the node that made it, and a view of weights has none.
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        model(features)
-    model.train(was_training)
-    flops = {place.removeprefix("MultiTaskModel."): sum(counts.values()) for place, counts in counter.get_flop_counts().items()}
+    with evaluated(model), count_operations() as counts:
+        outputs = model(features)
+    flops = {place.removeprefix("MultiTaskModel."): count for place, count in counts().items()}
     encoders = sum(count for place, count in flops.items() if re.fullmatch(r"(own_)?encoders\.[^.]+", place))
     found: list[tuple[str, nn.Module, int]] = [
         ("encoder", nn.ModuleList([model.own_encoders, model.encoders]), encoders),
         ("sharing", model.sharing, flops.get("sharing", 0)),
+        ("heads", model.heads, flops.get("heads", 0)),
+        ("model", model, flops["Global"]),
     ]
-    found += [("heads", model.heads, flops.get("heads", 0)), ("model", model, flops.get("Global", 0))]
-    return [_part(name, module, count // features.num_rows, model) for name, module, count in found]
+    parts = [_part(name, module, count // features.num_rows, model) for name, module, count in found]
+    return [part._replace(junction=len(outputs.junction)) if part.name == "sharing" else part for part in parts]
 
 
 def _part(name: str, module: nn.Module, flops: int, model: MultiTaskModel) -> Part:

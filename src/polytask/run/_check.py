@@ -94,9 +94,14 @@ def _model(model: MultiTaskModel, prepared: Prepared) -> list[dict[str, Any]]:
     features = prepared.rows["train"].read(slice(0, 64)).to_batch(()).features
     return [
         {"part": part.name, "parameters": part.parameters, "flops a row": part.flops}
-        | {"private": round(sum(part.private.values()) / max(part.parameters, 1), 4)}
+        | {"private": round(sum(part.private.values()) / max(part.parameters, 1), 4), "junction": _junction(part.junction)}
         for part in describe_model(model, features)
     ]
+
+
+def _junction(num_places: int | None) -> str | None:
+    """Where tasks part: at how many places, or that nothing is shared."""
+    return None if num_places is None else f"{num_places} place{'s' * (num_places > 1)}" if num_places else "none"
 
 
 def _constant(preprocessing: Preprocessing, rows: Rows) -> Iterator[str]:

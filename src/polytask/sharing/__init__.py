@@ -8,6 +8,7 @@ from polytask.sharing._cgc import CGC
 from polytask.sharing._convolutional_mtan import ConvolutionalMTAN
 from polytask.sharing._cross_stitch import CrossStitch
 from polytask.sharing._deep_relationship import DeepRelationship
+from polytask.sharing._description import Part, count_operations, describe_sharing, evaluated
 from polytask.sharing._dselect_k import DSelectK
 from polytask.sharing._experts import EXPERTS
 from polytask.sharing._gate_statistics import GateStatistics, gate_statistics
@@ -73,6 +74,7 @@ __all__ = [
     "MLPs",
     "MMoE",
     "OMoE",
+    "Part",
     "PerTask",
     "Shared",
     "SharedBottom",
@@ -82,6 +84,9 @@ __all__ = [
     "SoftSharing",
     "TaskTokens",
     "TensorFactorization",
+    "count_operations",
+    "describe_sharing",
+    "evaluated",
     "gate_statistics",
     "private_parameters",
     "side_by_side",

@@ -2,15 +2,16 @@
 
 python examples/own_backbone.py
 
-Three ways, from the least to the most: one trunk and a head a task; the trunk's output through a mixture; a network a task,
-stitched after every stage. Images are made here: each shows a bar, upright or not, bright or not.
+Four ways, from the least to the most: one trunk and a head a task; the trunk's output through a mixture; a trunk whose layers
+each task corrects a little; a network a task, stitched after every stage. Images are made here: each shows a bar, upright or
+not, bright or not.
 """
 
 import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
-from polytask.sharing import CrossStitch, MMoE, SharedBottom
+from polytask.sharing import Adapters, CrossStitch, MMoE, SharedBottom
 
 TASKS = ("upright", "bright")
 
@@ -50,9 +51,11 @@ class Network(nn.Module):
 
 def networks():
     example, _ = images(2, torch.Generator().manual_seed(0))
+    trunk = nn.Sequential(*stages())
     return {
         "one trunk": Network(nn.Sequential(*stages()), SharedBottom(16, TASKS, hidden=(16,)), 16),
         "a mixture on top": Network(nn.Sequential(*stages()), MMoE(16, TASKS, num_experts=4, hidden=(16,)), 16),
+        "corrected layer by layer": Network(nn.Identity(), Adapters.around(trunk, TASKS, example, rank=4, frozen=False), 16),
         "stitched at every stage": Network(nn.Identity(), CrossStitch.around({task: stages() for task in TASKS}, example), 16),
     }
 

@@ -23,7 +23,7 @@ def test_own_loop():
 
 def test_own_backbone():
     found = main_of("own_backbone")(steps=40)
-    assert len(found) == 3
+    assert len(found) == 4
     assert min(accuracy for network in found.values() for accuracy in network.values()) > 0.7
 
 

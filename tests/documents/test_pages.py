@@ -74,6 +74,11 @@ def test_blocks_run(page, rows, tmp_path, monkeypatch):
             assert language == "mermaid", f"{page} has a block of {language} that nothing runs"
 
 
+@pytest.mark.parametrize("name", SHARINGS)
+def test_every_sharing_can_be_declared(name, rows):
+    bind(f'[sharing]\nname = "{name}"', rows)
+
+
 def test_there_is_a_page_for_each_idea():
     assert {"docs/tutorial.md", *(f"docs/sharing/{name}.md" for name in ("hard", "soft", "mixtures", "routing"))} <= set(PAGES)
 

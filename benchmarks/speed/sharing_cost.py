@@ -30,11 +30,10 @@ import torch
 from _record import record, row
 from _sharing_rivals import EXPERTS, LACKING, OWN_EXPERTS, RIVALS, TOWER, absent
 from torch.nn.functional import cross_entropy
-from torch.utils.flop_counter import FlopCounterMode
 
 from polytask.heads import Heads
 from polytask.precision import PRECISIONS, matmul_precision
-from polytask.sharing import SHARINGS, SharedBottom
+from polytask.sharing import SHARINGS, SharedBottom, count_operations
 from polytask.tasks import Regression
 from polytask.train._malloc import keep_freed_memory
 
@@ -98,9 +97,9 @@ class Arm:
 
     def counted(self, x):
         self.model.eval()
-        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        with count_operations() as counts:
             self.model(x)
-        return counter.get_total_flops()
+        return counts()["Global"]
 
 
 def ours(variant, num_tasks, rows):

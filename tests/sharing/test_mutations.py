@@ -441,10 +441,7 @@ MUTANTS = [
     Mutant(
         "penalty of the last task only",
         SELECTING,
-        changed(
-            "_dselect_k:DSelectK._gates",
-            lambda original: lambda self, logits: (original(self, logits)[0], original(self, logits[-1:])[1]),
-        ),
+        gives("_dselect_k:DSelectK", penalised(lambda self, s: torch.special.entr(s.gates[-1].clamp_min(1e-9)).sum())),
         "no penalty holds it down",
     ),
     Mutant(

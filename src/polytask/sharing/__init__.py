@@ -2,6 +2,7 @@
 
 from polytask.sharing._adapters import Adapters
 from polytask.sharing._adatt import AdaTT
+from polytask.sharing._adversarial import Adversarial
 from polytask.sharing._aitm import AITM
 from polytask.sharing._base import PerTask, Shared, Sharing, private_parameters
 from polytask.sharing._cgc import CGC
@@ -41,6 +42,7 @@ SHARINGS: dict[str, type[Sharing]] = {
     "aitm": AITM,
     "task_tokens": TaskTokens,
     "learned_branching": LearnedBranching,
+    "adversarial": Adversarial,
     "cgc": CGC,
     "adatt": AdaTT,
     "stem": STEM,
@@ -64,6 +66,7 @@ __all__ = [
     "STEM",
     "AdaTT",
     "Adapters",
+    "Adversarial",
     "ConvolutionalMTAN",
     "CrossStitch",
     "DSelectK",

@@ -28,7 +28,7 @@ def test_contract(chain, options):
 
 
 def slow_aitm(aitm, slow, row):
-    """One row, pair by pair as in equations 4 to 8; h1, h2, h3 are thirds of the maps."""
+    """One row, pair by pair; h1, h2, h3 are thirds of the maps."""
     towers = {name: slow.mlp(group.of(name), 0, row) for group in (aitm.passing_towers, aitm.own_towers) for name in group.names}
     streams, pairs = dict(towers), {}
     for source, target in zip(aitm.chain, aitm.chain[1:], strict=False):

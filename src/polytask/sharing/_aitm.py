@@ -27,7 +27,7 @@ class AITM(Sharing):
 
     Cost: k MLPs, and for each link 7 products of h x h; the links wait for each other, all else is batched.
 
-    Source: Xi et al., KDD 2021, equations 4 to 8; g has an activation as in its authors' code, h1 to h3 have no bias.
+    Source: Xi et al., KDD 2021, the AIT module; g has an activation and h1 to h3 have no bias, as in its authors' code.
 
     Differs: each link has maps of its own (the authors' code has a single link). The penalty on predictions that break the order
     of the steps is of predictions, so it is not built here. Other public code takes `<h1(u), h3(u)>` for the score.

@@ -30,11 +30,11 @@ class LearnedBranching(Sharing):
 
     Cost: `num_branches` MLPs a level, as many as an MMoE of that many experts, without gates that read the input.
 
-    Source: Guo, Lee and Ulbricht, ICML 2020, "Learning to Branch for Multi-Task Learning", section 3: each child draws its
+    Source: Guo, Lee and Ulbricht, ICML 2020, "Learning to Branch for Multi-Task Learning": each child draws its
     parent by Gumbel-softmax, the likeliest parent is kept.
 
     Differs: the temperature falls geometrically over `anneal_steps`; logits learn ten times as fast as weights; what was learned
-    is used as it is, where the paper trains the tree that was found anew.
+    is used as it is, not trained anew as a fixed tree.
 
     Args:
         in_features: Width d of the representation that comes in.

@@ -35,8 +35,8 @@ class Adversarial(Sharing):
 
     Cost: k + 1 MLPs, and in training the discriminator. Adversaries can take long to settle; `ramp_steps` starts them gently.
 
-    Source: Liu, Qiu and Huang, ACL 2017, "Adversarial Multi-task Learning for Text Classification". Reversal and its ramp: Ganin et al., JMLR 2016, "Domain-Adversarial
-    Training of Neural Networks".
+    Source: Liu, Qiu and Huang, ACL 2017, "Adversarial Multi-task Learning for Text Classification". Reversal and its ramp: Ganin
+    et al., JMLR 2016, "Domain-Adversarial Training of Neural Networks".
 
     Differs: `strength` holds back the encoder only (published: 0.05 on both sides); the discriminator learns at ten times the
     rate, has a hidden layer, and reads units standardised over the rows of the batch, or the encoder would shrink what betrays

@@ -12,7 +12,7 @@ TESTS = Path(__file__).parent
 FAMILIES = {
     "balancers": ("BALANCERS", 3),
     "encoders": ("ENCODERS", 1),
-    "sharing": ("SHARINGS", 5),
+    "sharing": ("SHARINGS", 22),
     "tasks": ("TASKS", 6),
 }
 

@@ -282,7 +282,7 @@ MUTANTS = [
         instead("_mmoe:PerTask", partial(PerTask, private=False)),
         "lies in no PerTask",
     ),
-    Mutant("foreign experts not detached", STEM, instead("_stem:_mix_own", one_level_mixes_all), "is private to"),
+    Mutant("foreign experts not detached", STEM, instead("_stem:_mixture", one_level_mixes_all), "is private to"),
     Mutant(
         "shared gate missing",
         LEVELS,

@@ -57,8 +57,8 @@ class Sharing(nn.Module, ABC):
     """Width h of each task's representation; every architecture sets it."""
 
     expert_owners: tuple[tuple[str, ...], ...] = ()
-    """For each expert of `Shared.gates`, the tasks that it is for: one, a group, or all. Monitors tell by it whether shared experts
-    are shared and own ones used; () where that is no question, for a task shall choose few of many."""
+    """For each expert of `Shared.gates`, the tasks that it is for: one, a group, or all. By it monitors tell whether shared
+    experts are shared and own ones used; () where that is no question, for a task shall choose few of many."""
 
     def __init__(self, in_features: int, tasks: Sequence[str]) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polytask.sharing._base import PerTask
-from polytask.sharing._gates import gate_network, gate_weights, mix
+from polytask.sharing._gates import few_softmax, gate_network, gate_weights, mix, mix_own
 from polytask.sharing._home_experts import ExpertOptions, GatedExperts, gated_side_by_side
 from polytask.sharing._mlps import MLPs, side_by_side
 
@@ -105,7 +105,7 @@ class Meta(nn.Module):
         native = gates[..., : own.shape[1]] + self_weights(
             torch.cat(side_by_side(self.self_gates.get_submodule(kind).children(), x))
         )
-        return weigh_own(native, own) + mix(gates[..., own.shape[1] :], common)
+        return mix_own(native, own) + mix(gates[..., own.shape[1] :], common)
 
     def _shared(self, x: Tensor, own: Tensor, common: Tensor, drop: float) -> Float[Tensor, "n h"]:
         parts = [*side_by_side(self.shared_gate_groups.values(), x), self.shared_gate_common(x)]
@@ -117,9 +117,4 @@ class Meta(nn.Module):
 def self_weights(logits: Float[Tensor, "u n t"]) -> Float[Tensor, "u n t"]:
     """What each unit adds of its own t experts, whatever its gate says: a softmax, or a sigmoid of one."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return logits.softmax(-1) if logits.shape[-1] > 1 else logits.sigmoid()
-
-
-def weigh_own(weights: Float[Tensor, "u n t"], own: Float[Tensor, "u t n h"]) -> Float[Tensor, "u n h"]:
-    """The sum of each unit's own experts."""
-    return torch.einsum("unt,utnh->unh", weights.to(own.dtype), own)
+    return few_softmax(logits) if logits.shape[-1] > 1 else logits.sigmoid()

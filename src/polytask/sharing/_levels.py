@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polytask.sharing._base import PerTask
-from polytask.sharing._gates import gate_network, gate_weights, mix
+from polytask.sharing._gates import gate_network, gate_weights, mix, mix_own
 from polytask.sharing._mlps import MLPs, side_by_side
 
 
@@ -76,7 +76,7 @@ class Level(nn.Module):
         common = self.shared_experts(shared)
         gates = gate_weights(torch.cat(side_by_side(self.task_gates.values(), entry)), drop)
         own_seen, common_seen = own.view_as(own), common.view_as(common)
-        mixed = torch.einsum("kne,kenh->knh", gates[..., : self.num_own].to(own.dtype), own_seen)
+        mixed = mix_own(gates[..., : self.num_own], own_seen)
         mixed = mixed + mix(gates[..., self.num_own :], common_seen)
         return Passed(mixed, self._shared_stream(shared, own, common, drop), gates, common_seen, own_seen, entry)
 

@@ -124,6 +124,8 @@ def side_by_side(groups: Iterable[nn.Module], x: Float[Tensor, "*g n d"]) -> lis
         x: Input of all groups (`n d`), or one a group (`g n d`).
     """
     groups = cast("list[MLPs]", list(groups))
+    if x.dim() == 3 and x.stride(0) == 0:
+        x = x[0]  # an expand: one input for all
     columns = list(zip(*(group.steps() for group in groups), strict=True))
     total_width = sum(step.weight.shape[0] * step.weight.shape[1] for step in columns[0])
     inputs = [x] * len(groups) if x.dim() == 2 else list(x.unbind(0))

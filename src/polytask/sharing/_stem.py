@@ -9,7 +9,7 @@ from torch import Tensor
 
 from polytask.errors import ConfigError, message
 from polytask.sharing._base import PerTask, Shared, Sharing
-from polytask.sharing._gates import check_drop, gate_weights, mix
+from polytask.sharing._gates import check_drop, gate_weights, mix, mix_own
 from polytask.sharing._levels import expert_owners
 from polytask.sharing._mlps import MLPs, side_by_side
 from polytask.sharing._named_rows import gate_over_all
@@ -99,14 +99,14 @@ class STEM(Sharing):
         logits = torch.cat(side_by_side(self.gates.values(), embedded + entry))
         gates = gate_weights(logits, self.expert_dropout if self.training else 0.0)
         num_theirs = own.shape[0] * own.shape[1]
-        mixed = _mix_own(gates[..., :num_theirs], own) + mix(gates[..., num_theirs:], common)
+        mixed = _mixture(gates[..., :num_theirs], own) + mix(gates[..., num_theirs:], common)
         return Shared(mixed, (common, entry), gates)
 
 
-def _mix_own(gates: Float[Tensor, "k n _"], own: Float[Tensor, "k t n h"]) -> Float[Tensor, "k n h"]:
+def _mixture(gates: Float[Tensor, "k n _"], own: Float[Tensor, "k t n h"]) -> Float[Tensor, "k n h"]:
     """Each task's mixture of the experts of all tasks; a gradient reaches those of its own."""
     by_owner = gates.reshape(*gates.shape[:2], *own.shape[:2])
     eye = torch.eye(len(own), dtype=gates.dtype, device=gates.device)
     foreign = (by_owner * (1 - eye)[:, None, :, None]).flatten(2)
     native = torch.diagonal(by_owner, dim1=0, dim2=2).permute(2, 0, 1)
-    return mix(foreign, own.detach().flatten(0, 1)) + torch.einsum("knt,ktnh->knh", native.to(own.dtype), own)
+    return mix(foreign, own.detach().flatten(0, 1)) + mix_own(native, own)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polytask.errors import ConfigError, message, nearest
-from polytask.sharing import MLPs, PerTask, side_by_side
+from polytask.sharing import MLPs, PerTask, side_by_side, together
 from polytask.tasks import Task
 
 
@@ -76,7 +76,7 @@ class Heads(nn.Module):
             if estimates[0]:
                 x = torch.cat([x, torch.stack([torch.cat(reads, 1) for reads in estimates]).to(x.dtype)], dim=2)
             if self.towers is not None:
-                x = torch.cat(side_by_side([self.towers.of(name) for name in stage], x))
+                x = together([self.towers.of(name) for name in stage], x)
             outputs |= {name: output.squeeze(0) for name, output in zip(stage, self._outputs(list(stage), x), strict=True)}
         return {task.name: outputs[task.name] for task in self.tasks}
 

@@ -22,10 +22,11 @@ TASKS = ["click", "buy"]
 
 
 def by_hand_ple(d, first, second, own, common, k):
-    """Two levels: experts, gates of tasks, their mixtures; between them the shared gate and its mixture over all."""
+    """Two levels: experts, gates of tasks, mixtures of shared experts (of own ones: sums, no products of matrices); between them
+    the shared gate and its mixture over all."""
     num, seen = k * own + common, own + common
-    below = num * d * first + k * d * seen + k * seen * first + d * num + num * first
-    above = num * first * second + k * first * seen + k * seen * second
+    below = num * d * first + k * d * seen + k * common * first + d * num + num * first
+    above = num * first * second + k * first * seen + k * common * second
     return 2 * (below + above)
 
 

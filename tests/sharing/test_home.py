@@ -239,7 +239,7 @@ def test_trains(norm):
     features = Features(torch.zeros(64, 0, dtype=torch.int32), torch.randn(64, 1))
     x = features.numeric[:, 0]
     labels = {"click": Labels.of((x > 0).float()), "buy": Labels.of((x > 1).float()), "like": Labels.of((x.abs() < 0.7).float())}
-    losses = [sum(train_step(model, balancer, optimizer, Batch(features, labels)).losses.values()).item() for _ in range(60)]
+    losses = [sum(train_step(model, balancer, optimizer, Batch(features, labels)).losses.values()).item() for _ in range(100)]
     assert losses[-1] < 0.2 * losses[0]
     before = {name: value.clone() for name, value in model.state_dict().items()}
     train_step(model, balancer, optimizer, Batch(features, {"click": labels["click"]}))

@@ -15,7 +15,7 @@ from polytask.sharing._experts import EXPERTS
 from polytask.sharing._gate_statistics import GateStatistics, gate_statistics
 from polytask.sharing._home import HoME
 from polytask.sharing._learned_branching import LearnedBranching
-from polytask.sharing._mlps import ACTIVATIONS, MLPs, side_by_side
+from polytask.sharing._mlps import ACTIVATIONS, MLPs, side_by_side, together
 from polytask.sharing._mmoe import MMoE
 from polytask.sharing._mtan import MTAN
 from polytask.sharing._omoe import OMoE
@@ -93,4 +93,5 @@ __all__ = [
     "gate_statistics",
     "private_parameters",
     "side_by_side",
+    "together",
 ]

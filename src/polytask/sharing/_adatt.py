@@ -11,7 +11,7 @@ from polytask.errors import ConfigError, message
 from polytask.sharing._base import PerTask, Shared, Sharing
 from polytask.sharing._gates import check_drop, gate_weights, mix
 from polytask.sharing._levels import expert_owners
-from polytask.sharing._mlps import MLPs, side_by_side
+from polytask.sharing._mlps import MLPs, together
 from polytask.sharing._named_rows import gate_over_all
 
 
@@ -137,11 +137,11 @@ class _Level(nn.Module):
     def forward(self, streams: Float[Tensor, "*u n d"], drop: float) -> _Fused:
         """Fuses for each unit the experts of all."""
         units = [*self.task_gates.values(), *([] if self.shared_gate is None else [self.shared_gate])]
-        own = torch.cat(side_by_side(self.task_experts.values(), _first(streams, len(self.task_gates))))
+        own = together(self.task_experts.values(), _first(streams, len(self.task_gates)))
         common = () if self.shared_experts is None else (self.shared_experts(streams if streams.dim() == 2 else streams[-1]),)
         read = _first(streams, len(units))
         entry = read.view_as(read)  # its own place in the graph: what comes back through the gates, without the experts
-        gates = gate_weights(torch.cat(side_by_side(units, entry)), drop)
+        gates = gate_weights(together(units, entry), drop)
         residual = self._residual(gates)
         weights = gates + residual
         fused = mix(weights[..., : len(own)], own)

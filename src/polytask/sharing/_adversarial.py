@@ -12,7 +12,7 @@ from torch.nn.functional import linear
 
 from polytask.errors import ConfigError, message
 from polytask.sharing._base import PerTask, Shared, Sharing
-from polytask.sharing._mlps import MLPs, side_by_side
+from polytask.sharing._mlps import MLPs, together
 
 _PACE = 10
 """A weight of the discriminator is this many times its parameter, so that under Adam, whose steps have the size of the rate, it
@@ -96,7 +96,7 @@ class Adversarial(Sharing):
         """Gives each task the shared representation beside its own."""
         entry = x.view_as(x)  # its own place in the graph: what private encoders send back
         common = self.shared(x).squeeze(0)
-        own = torch.cat(side_by_side(self.private.values(), entry))
+        own = together(self.private.values(), entry)
         outputs = torch.cat([common.expand(len(self.tasks), -1, -1), own], dim=-1)
         if not self.training:
             return Shared(outputs, (common, entry))

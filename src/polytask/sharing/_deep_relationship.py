@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from polytask.errors import ConfigError, message
 from polytask.sharing._base import PerTask, Shared, Sharing
-from polytask.sharing._mlps import MLPs, side_by_side
+from polytask.sharing._mlps import MLPs, together
 from polytask.sharing._tensor_normal import TensorNormal
 
 _TASK_MODE = 0
@@ -104,7 +104,7 @@ class DeepRelationship(Sharing):
     def forward(self, x: Float[Tensor, "n d"]) -> Shared:
         """Gives each task the output of its own layers on the trunk's, and in training the prior's penalty."""
         z = x.view_as(x) if self.trunk is None else self.trunk(x).squeeze(0)
-        outputs = torch.cat(side_by_side(self.towers.values(), z))
+        outputs = together(self.towers.values(), z)
         return Shared(outputs, (z,), penalty=self.strength * self.prior() if self.training and self.strength else None)
 
     def prior(self) -> Float[Tensor, ""]:

@@ -14,7 +14,7 @@ from polytask.sharing._groups import task_groups
 from polytask.sharing._home_experts import ExpertOptions, GatedExperts, gated_side_by_side
 from polytask.sharing._home_meta import HomeSizes, Meta, PerGroup, self_weights
 from polytask.sharing._levels import over_all_experts
-from polytask.sharing._mlps import side_by_side
+from polytask.sharing._mlps import together
 
 
 @final
@@ -123,10 +123,10 @@ class HoME(Sharing):
         joint_experts = [gated_side_by_side(self.group_experts.several.values(), z) for z in meta.joint]
         alone_experts = [gated_side_by_side(self.group_experts.alone.values(), z) for z in meta.alone]
         groups, common = torch.cat([*joint_experts, *alone_experts]).flatten(0, 1), self.shared_experts(meta.shared)
-        logits = self._by_task([torch.cat(side_by_side(map(self.task_gates.of, tasks), z)) for tasks, z in readers])
-        logits = logits + torch.cat(side_by_side(self.task_gates_of_shared.values(), shared))
+        logits = self._by_task([together(map(self.task_gates.of, tasks), z) for tasks, z in readers])
+        logits = logits + together(self.task_gates_of_shared.values(), shared)
         gates = gate_weights(logits, drop)
-        selves = [torch.cat(side_by_side(map(self.self_gates.of, tasks), z)) for tasks, z in readers]
+        selves = [together(map(self.self_gates.of, tasks), z) for tasks, z in readers]
         native = gates[..., : self.num_own] + self_weights(self._by_task(selves))
         theirs, ours = self._over_groups(gates[..., self.num_own : -len(common)]), gates[..., -len(common) :]
         z = mix_own(native, own) + mix(theirs, groups) + mix(ours, common)

@@ -10,7 +10,7 @@ from torch.nn.functional import layer_norm, sigmoid
 
 from polytask.errors import ConfigError, message, nearest
 from polytask.sharing._gates import few_softmax
-from polytask.sharing._mlps import MLPs, StackedLayer, compute_stacked, side_by_side
+from polytask.sharing._mlps import MLPs, StackedLayer, compute_stacked, together
 
 NORMS = ("layer", "batch", "none")
 _MOMENTUM, _EPSILON = 0.1, 1e-5  # of torch.nn.BatchNorm1d
@@ -100,9 +100,9 @@ def _compute(owners: Sequence[GatedExperts], x: Float[Tensor, "*g n d"]) -> Floa
 
 def _gated(owners: Sequence[GatedExperts], x: Float[Tensor, "*g n d"]) -> Float[Tensor, "_ n d"]:
     """The input of each expert, as its feature gates let it through."""
-    low = torch.cat(side_by_side([owner.down for owner in owners], x))
+    low = together([owner.down for owner in owners], x)
     high = compute_stacked(low, _joined([owner.up for owner in owners]))
-    choice = few_softmax(torch.cat(side_by_side([owner.choice for owner in owners], x)))
+    choice = few_softmax(together([owner.choice for owner in owners], x))
     opened = sigmoid(high).reshape(len(choice), -1, *high.shape[1:]).unbind(1)
     shares = torch.split((2 * choice).to(high.dtype), 1, dim=2)
     # One pass a gate: a product over so few gates took half of the step.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from polytask.sharing._base import PerTask
 from polytask.sharing._gates import few_softmax, gate_network, gate_weights, mix, mix_own
 from polytask.sharing._home_experts import ExpertOptions, GatedExperts, gated_side_by_side
-from polytask.sharing._mlps import MLPs, side_by_side
+from polytask.sharing._mlps import MLPs, side_by_side, together
 
 
 class HomeSizes(NamedTuple):
@@ -101,10 +101,8 @@ class Meta(nn.Module):
 
     def _streams(self, kind: str, read: tuple[Tensor, ...], drop: float) -> Float[Tensor, "g n h"]:
         x, own, common = read
-        gates = gate_weights(torch.cat(side_by_side(self.group_gates.get_submodule(kind).children(), x)), drop)
-        native = gates[..., : own.shape[1]] + self_weights(
-            torch.cat(side_by_side(self.self_gates.get_submodule(kind).children(), x))
-        )
+        gates = gate_weights(together(self.group_gates.get_submodule(kind).children(), x), drop)
+        native = gates[..., : own.shape[1]] + self_weights(together(self.self_gates.get_submodule(kind).children(), x))
         return mix_own(native, own) + mix(gates[..., own.shape[1] :], common)
 
     def _shared(self, x: Tensor, own: Tensor, common: Tensor, drop: float) -> Float[Tensor, "n h"]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from polytask.sharing._base import PerTask
 from polytask.sharing._gates import gate_network, gate_weights, mix, mix_own
-from polytask.sharing._mlps import MLPs, side_by_side
+from polytask.sharing._mlps import MLPs, side_by_side, together
 
 
 class LevelSizes(NamedTuple):
@@ -72,9 +72,9 @@ class Level(nn.Module):
     def forward(self, streams: Float[Tensor, "*k n d"], shared: Float[Tensor, "n d"], drop: float) -> Passed:
         """Mixes each task's experts and the shared ones, and for the shared stream all of them."""
         entry = streams.view_as(streams)  # views: places in the graph for what tasks alone send back, without the shared gate
-        own = torch.stack(side_by_side(self.task_experts.values(), streams if self.above else entry))
+        own = torch.unflatten(together(self.task_experts.values(), streams if self.above else entry), 0, (-1, self.num_own))
         common = self.shared_experts(shared)
-        gates = gate_weights(torch.cat(side_by_side(self.task_gates.values(), entry)), drop)
+        gates = gate_weights(together(self.task_gates.values(), entry), drop)
         own_seen, common_seen = own.view_as(own), common.view_as(common)
         mixed = mix_own(gates[..., : self.num_own], own_seen)
         mixed = mixed + mix(gates[..., self.num_own :], common_seen)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -12,7 +11,7 @@ from polytask.sharing._base import PerTask, Shared, Sharing
 from polytask.sharing._experts import ExpertPlan, GivenExperts
 from polytask.sharing._gates import check_drop, gate_network, gate_weights, mix
 from polytask.sharing._history_experts import mean_of_steps
-from polytask.sharing._mlps import MLPs, side_by_side
+from polytask.sharing._mlps import MLPs, together
 
 
 @final
@@ -60,6 +59,7 @@ class MMoE(Sharing):
         ConfigError: If a size, `activation`, `dropout`, `expert_dropout` or a kind is not valid.
 
     Example:
+        >>> import torch
         >>> MMoE(5, ["click", "buy"], num_experts=3, hidden=(16,))(torch.zeros(4, 5)).outputs.shape
         torch.Size([2, 4, 16])
     """
@@ -124,6 +124,7 @@ class MMoE(Sharing):
             ConfigError: If there is no expert or a size is not valid; in use, if an expert gives another width.
 
         Example:
+            >>> import torch
             >>> experts = [nn.Linear(5, 3), nn.Sequential(nn.Linear(5, 9), nn.Tanh(), nn.Linear(9, 3))]
             >>> MMoE.around(5, ["click", "buy"], experts=experts, out_features=3)(torch.zeros(4, 5)).outputs.shape
             torch.Size([2, 4, 3])
@@ -144,7 +145,7 @@ class MMoE(Sharing):
         for gate, level in zip(self.level_gates, self.levels[1:], strict=True):
             experts = level(mix(gate_weights(gate(flat), drop), experts))
         seen = flat.view_as(flat)  # its own place in the graph: what tasks send back through their gates, without the experts
-        gates = gate_weights(torch.cat(side_by_side(self.gates.values(), seen)), drop)
+        gates = gate_weights(together(self.gates.values(), seen), drop)
         return Shared(mix(gates, experts), (experts, seen), gates)
 
 

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from polytask.sharing._base import PerTask, Shared, Sharing
-from polytask.sharing._mlps import MLPs, side_by_side
+from polytask.sharing._mlps import MLPs, together
 
 
 @final
@@ -38,6 +37,7 @@ class SingleTask(Sharing):
         ConfigError: If a width, `activation` or `dropout` is not valid.
 
     Example:
+        >>> import torch
         >>> single = SingleTask(5, ["click", "buy"], hidden=(16,))
         >>> single(torch.zeros(single.num_inputs, 3, 5)).outputs.shape
         torch.Size([2, 3, 16])
@@ -61,4 +61,4 @@ class SingleTask(Sharing):
 
     def forward(self, x: Float[Tensor, "*k n d"]) -> Shared:
         """Gives each task the output of its own bottom on its own input; one task alone may come as `n d`."""
-        return Shared(torch.cat(side_by_side(self.bottoms.values(), x)))
+        return Shared(together(self.bottoms.values(), x))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from polytask.errors import ConfigError, message, nearest
 from polytask.sharing._base import PerTask, Shared, Sharing
-from polytask.sharing._mlps import MLPs, side_by_side
+from polytask.sharing._mlps import MLPs, together
 
 _TRACE_NORM: Final = "trace_norm"
 PENALTIES: Final = ("l2_mean", "l2_pairs", _TRACE_NORM)
@@ -124,7 +124,7 @@ class SoftSharing(Sharing):
         """Gives each task the output of its tower, and in training the penalty."""
         entry = x if self.own_encoders else x.view_as(x)
         if self._are_mlps:
-            outputs = torch.cat(side_by_side(self.bottoms.values(), entry))
+            outputs = together(self.bottoms.values(), entry)
         else:
             inputs = entry.unbind(0) if self.num_inputs > 1 else [entry] * len(self.tasks)
             outputs = torch.stack([tower(one) for tower, one in zip(self.bottoms.values(), inputs, strict=True)])

@@ -11,7 +11,7 @@ from polytask.errors import ConfigError, message
 from polytask.sharing._base import PerTask, Shared, Sharing
 from polytask.sharing._gates import check_drop, gate_weights, mix, mix_own
 from polytask.sharing._levels import expert_owners
-from polytask.sharing._mlps import MLPs, side_by_side
+from polytask.sharing._mlps import MLPs, together
 from polytask.sharing._named_rows import gate_over_all
 
 
@@ -94,9 +94,9 @@ class STEM(Sharing):
         """Gives each task its mixture; the last input is the shared one."""
         embedded, shared = x[:-1], x[-1]
         entry = shared.view_as(shared)  # its own place in the graph: what tasks send back through their gates
-        own = torch.stack(side_by_side(self.task_experts.values(), embedded))
+        own = torch.unflatten(together(self.task_experts.values(), embedded), 0, (len(self.tasks), -1))
         common = self.shared_experts(shared)
-        logits = torch.cat(side_by_side(self.gates.values(), embedded + entry))
+        logits = together(self.gates.values(), embedded + entry)
         gates = gate_weights(logits, self.expert_dropout if self.training else 0.0)
         num_theirs = own.shape[0] * own.shape[1]
         mixed = _mixture(gates[..., :num_theirs], own) + mix(gates[..., num_theirs:], common)

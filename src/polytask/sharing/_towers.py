@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polytask.sharing._mlps import MLPs, StackedLayer, compute_stacked, side_by_side
+from polytask.sharing._mlps import MLPs, StackedLayer, compute_stacked, together
 
 
 def layer(towers: Iterable[nn.Module], x: Float[Tensor, "*k n d"]) -> Float[Tensor, "k n h"]:
@@ -17,7 +17,7 @@ def layer(towers: Iterable[nn.Module], x: Float[Tensor, "*k n d"]) -> Float[Tens
     """
     towers = cast("list[MLPs]", list(towers))
     if watched(towers):
-        return torch.cat(side_by_side(towers, x))
+        return together(towers, x)
     return compute_stacked(x, [_joined(towers)])
 
 
@@ -29,7 +29,7 @@ def layer_rows_last(towers: Iterable[nn.Module], x: Float[Tensor, "*k d n"]) -> 
     """
     towers = cast("list[MLPs]", list(towers))
     if watched(towers):
-        return torch.cat(side_by_side(towers, x.mT)).mT
+        return together(towers, x.mT).mT
     weight, bias, then = _joined(towers)
     if x.dim() == 3:
         own: Tensor = then(torch.bmm(weight, x) if bias is None else torch.baddbmm(bias.unsqueeze(2), weight, x))

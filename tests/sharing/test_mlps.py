@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from polytask.errors import ConfigError
-from polytask.sharing import MLPs, _mlps, side_by_side
+from polytask.sharing import MLPs, _mlps, side_by_side, together
 
 
 @pytest.fixture(params=[True, False], ids=["one at a time", "batched"])
@@ -38,6 +38,31 @@ def test_side_by_side_is_each_group_alone(way, scrambled, own_inputs, num):
     for part, expected in zip(found, alone, strict=True):
         torch.testing.assert_close(part, expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(gradient, torch.autograd.grad(sum(part.sin().sum() for part in alone), x)[0])
+
+
+@pytest.mark.parametrize("own_inputs", [False, True])
+@pytest.mark.parametrize("num", [1, 2])
+def test_together_is_side_by_side_in_one_tensor(way, scrambled, own_inputs, num):
+    groups = [scrambled(MLPs(num, 4, (5, 3)), seed) for seed in range(3)]
+    x = torch.randn(*([3] if own_inputs else []), 6, 4, dtype=torch.float64)
+    torch.testing.assert_close(together(groups, x), torch.cat(side_by_side(groups, x)), rtol=0, atol=1e-12)
+    first = x[0] if own_inputs else x
+    expected = torch.cat([group(first) for group in groups])
+    torch.testing.assert_close(together(groups, first.expand(3, 6, 4)), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_narrow_layers_have_the_gradients_of_wide_ones(scrambled, bias, monkeypatch):
+    mlps = scrambled(MLPs(3, 4, (2,), linear_last=True, last_bias=bias))
+    x = torch.randn(3, 6, 4, dtype=torch.float64, requires_grad=True)
+    found = []
+    for narrow in (8, 0):
+        monkeypatch.setattr(_mlps, "_NARROW", narrow)
+        y = mlps(x)
+        assert y.is_contiguous() == (narrow == 0)  # by columns, or by rows
+        found.append([y, *torch.autograd.grad(y.sin().sum(), [x, *mlps.parameters()])])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
 def test_gradients_agree_with_differences(way):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from plain import Numbers
 from polytask.balancers import Equal, Fixed
 from polytask.batch import Batch, Features, Labels
 from polytask.heads import Heads
@@ -45,21 +46,10 @@ class Shrunk(Sharing):
         return [self.trunk.weight]
 
 
-class First(nn.Module):
-    out_features = 3
-
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(3))
-
-    def forward(self, features):
-        return features.numeric * self.scale
-
-
 def model_and_batch():
     torch.manual_seed(0)
     tasks = [Regression(name) for name in TASKS]
-    model = MultiTaskModel([First() for _ in range(3)], Shrunk(3, TASKS), Heads(4, tasks))
+    model = MultiTaskModel([Numbers(3) for _ in range(3)], Shrunk(3, TASKS), Heads(4, tasks))
     features = Features(torch.zeros(5, 0, dtype=torch.int64), torch.randn(5, 3), {})
     observed = {"time": torch.tensor([1, 1, 0, 0, 0]).bool(), "price": torch.tensor([0, 1, 1, 1, 0]).bool()}
     labels = {name: Labels(torch.randn(5), mask, int(mask.sum())) for name, mask in observed.items()}
@@ -84,6 +74,8 @@ def test_the_adversary_is_held_against_observed_labels():
     # rows are labelled for: time; both; price; price; nothing
     expected = -(log[0, 0] + (log[1, 0] + log[1, 1]) / 2 + log[2, 1] + log[3, 1]) / 5
     torch.testing.assert_close(model.penalty(outputs, batch.labels), outputs.penalty + expected)
+    alone = -(log[0, 0] + log[1, 0]) / 5
+    torch.testing.assert_close(model.penalty(outputs, {"time": batch.labels["time"]}), outputs.penalty + alone)
     assert model.eval().penalty(model(batch.features), batch.labels) is None
 
 

@@ -117,7 +117,9 @@ class MultiTaskModel(nn.Module):
         """
         if outputs.guesses is None:
             return outputs.penalty
-        observed = torch.stack([labels[task.name].observed for task in self.tasks], dim=1).to(outputs.guesses.dtype)
+        nothing = torch.zeros_like(outputs.guesses[:, 0], dtype=torch.bool)
+        masks = [labels[task.name].observed if task.name in labels else nothing for task in self.tasks]
+        observed = torch.stack(masks, dim=1).to(outputs.guesses.dtype)
         shares = observed / observed.sum(1, keepdim=True).clamp_min(1)
         adversary = cross_entropy(outputs.guesses, shares)
         return adversary if outputs.penalty is None else outputs.penalty + adversary

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
+from plain import Numbers
 from polytask.balancers import Equal
 from polytask.batch import Batch, Features, Labels
 from polytask.errors import ConfigError
@@ -280,13 +281,6 @@ def test_tokens_are_read_too():
     assert len(shared.junction) == 1  # of what the embedding gave
 
 
-class First(nn.Module):
-    out_features = 4
-
-    def forward(self, features):
-        return features.numeric
-
-
 def test_frozen_and_trained_each_task_learns_its_own():
     torch.manual_seed(0)
     tasks = [Regression("time"), Binary("click")]
@@ -296,7 +290,7 @@ def test_frozen_and_trained_each_task_learns_its_own():
         "click": Labels((x[:, 1] > 0).float(), torch.ones(256).bool(), 256),
     }
     sharing = Adapters(4, ["time", "click"], hidden=(16,), rank=2, frozen=True)
-    model = MultiTaskModel([First()], sharing, Heads(16, tasks))
+    model = MultiTaskModel([Numbers()], sharing, Heads(16, tasks))
     optimizer = build_optimizer(model, Equal(["time", "click"]), lr=0.02)
     batch = Batch(Features(torch.zeros(256, 0, dtype=torch.int64), x, {}), labels)
     trunk = sharing.backbone[0].weight.clone()

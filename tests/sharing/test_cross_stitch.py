@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from plain import Numbers
 from polytask.balancers import Equal
 from polytask.batch import Batch, Features, Labels
 from polytask.errors import ConfigError
@@ -103,22 +104,11 @@ def test_what_is_private():
     assert found(last) == {"stitches.0.rows.task_a", "stages.1.task_a.layers"}
 
 
-class First(nn.Module):
-    out_features = 3
-
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(3))
-
-    def forward(self, features):
-        return features.numeric * self.scale
-
-
 def test_encoders_of_stitched_towers_are_reached_by_all_losses_and_so_private_to_none():
     torch.manual_seed(0)
     tasks = [Regression("time"), Binary("click")]
     sharing = CrossStitch(3, ["time", "click"], hidden=(4,), own_encoders=True)
-    model = MultiTaskModel([First(), First()], sharing, Heads(4, tasks))
+    model = MultiTaskModel([Numbers(3), Numbers(3)], sharing, Heads(4, tasks))
     features = Features(torch.zeros(5, 0, dtype=torch.int64), torch.rand(5, 3), {})
     labels = {"time": Labels(torch.randn(5), torch.ones(5).bool(), 5)}
     optimizer = build_optimizer(model, Equal(["time", "click"]), lr=0.1)

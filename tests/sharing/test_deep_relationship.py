@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 import torch
-from torch import nn
 
+from plain import Numbers
 from polytask.balancers import Equal
 from polytask.batch import Batch, Features, Labels
 from polytask.errors import ConfigError
@@ -134,18 +134,11 @@ def test_weight_decay_does_not_count_twice():
     assert decaying(strength=0.0) == trunk | towers
 
 
-class First(nn.Module):
-    out_features = 4
-
-    def forward(self, features):
-        return features.numeric
-
-
 def test_training_learns_and_estimates():
     torch.manual_seed(3)
     tasks = [Regression(name) for name in TASKS]
     network = DeepRelationship(4, TASKS, trunk=(12,), hidden=(8,), update_every=10, strength=1e-3)
-    model = MultiTaskModel([First()], network, Heads(8, tasks))
+    model = MultiTaskModel([Numbers()], network, Heads(8, tasks))
     optimizer = build_optimizer(model, Equal(TASKS), lr=1e-2)
     x = torch.randn(64, 4)
     values = dict(zip(TASKS, (x[:, 0] + x[:, 1], x[:, 0] + x[:, 1] + 0.1 * x[:, 2], x[:, 3].abs()), strict=True))

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 
+from plain import Numbers
 from polytask.balancers import Equal
 from polytask.batch import Batch, Features, Labels
 from polytask.errors import ConfigError
@@ -148,18 +149,11 @@ def test_gradient_of_the_penalty_is_its_slope(scrambled, per_example):
         assert (values[0] - values[1]) / 2e-6 == pytest.approx(parameter.grad.view(-1)[place].item(), abs=1e-6)
 
 
-class _Numbers(torch.nn.Module):
-    out_features = 4
-
-    def forward(self, features):
-        return features.numeric
-
-
 def test_training_ends_on_at_most_k_experts_and_decay_leaves_them_alone():
     torch.manual_seed(1)
     tasks = [Regression(name) for name in ("time", "price")]
     sharing = DSelectK(4, ["time", "price"], num_experts=5, hidden=(8,), num_selected=2, entropy=0.02)
-    model = MultiTaskModel([_Numbers()], sharing, Heads(8, tasks))
+    model = MultiTaskModel([Numbers()], sharing, Heads(8, tasks))
     balancer = Equal(["time", "price"])
     optimizer = build_optimizer(model, balancer, lr=0.01, weight_decay=0.1)
     x = torch.randn(256, 4)

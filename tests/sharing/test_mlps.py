@@ -51,20 +51,6 @@ def test_together_is_side_by_side_in_one_tensor(way, scrambled, own_inputs, num)
     torch.testing.assert_close(together(groups, first.expand(3, 6, 4)), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("bias", [False, True])
-def test_narrow_layers_have_the_gradients_of_wide_ones(scrambled, bias, monkeypatch):
-    mlps = scrambled(MLPs(3, 4, (2,), linear_last=True, last_bias=bias))
-    x = torch.randn(3, 6, 4, dtype=torch.float64, requires_grad=True)
-    found = []
-    for narrow in (8, 0):
-        monkeypatch.setattr(_mlps, "_NARROW", narrow)
-        y = mlps(x)
-        assert y.is_contiguous() == (narrow == 0)  # by columns, or by rows
-        found.append([y, *torch.autograd.grad(y.sin().sum(), [x, *mlps.parameters()])])
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
-
-
 def test_gradients_agree_with_differences(way):
     mlps = MLPs(2, 3, (4, 2), activation="silu").double()
     names = [name for name, _ in mlps.named_parameters()]

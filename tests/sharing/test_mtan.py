@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 import torch
-from torch import nn
 
+from plain import Numbers
 from polytask.balancers import Equal
 from polytask.batch import Batch, Features, Labels
 from polytask.errors import ConfigError
@@ -104,19 +104,12 @@ def test_all_masks_are_private_and_nothing_else():
     assert {name.split(".")[0] for name, _ in mtan.named_parameters() if name not in names and "task_a" not in name} == {"layers"}
 
 
-class First(nn.Module):
-    out_features = 4
-
-    def forward(self, features):
-        return features.numeric
-
-
 def test_each_task_learns_to_look_where_its_label_is():
     """Two products of shared features: through training, masks of the tasks part, and both are fitted."""
     torch.manual_seed(0)
     tasks = [Regression("time"), Binary("click")]
     names = [task.name for task in tasks]
-    model = MultiTaskModel([First()], MTAN(4, names, hidden=(32,)), Heads(32, tasks))
+    model = MultiTaskModel([Numbers()], MTAN(4, names, hidden=(32,)), Heads(32, tasks))
     x = torch.randn(256, 4)
     values = {"time": x[:, 0] * x[:, 1], "click": (x[:, 2] > 0).float()}
     labels = {name: Labels(value, torch.ones(256).bool(), 256) for name, value in values.items()}

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 
+from plain import Numbers
 from polytask.balancers import Equal
 from polytask.batch import Batch, Features, Labels
 from polytask.errors import ConfigError
@@ -134,17 +135,10 @@ def test_penalty_is_exact_under_autocast():
 def small_model(**options):
     torch.manual_seed(0)
     sluice = Sluice(3, ["time", "price"], hidden=(8, 8), **options)
-    model = MultiTaskModel([First()], sluice, Heads(8, [Regression("time"), Regression("price")]))
+    model = MultiTaskModel([Numbers()], sluice, Heads(8, [Regression("time"), Regression("price")]))
     features = Features(torch.zeros(32, 0, dtype=torch.int64), torch.randn(32, 3), {})
     labels = {name: Labels(torch.randn(32), torch.ones(32).bool(), 32) for name in ("time", "price")}
     return model, Batch(features, labels)
-
-
-class First(torch.nn.Module):
-    out_features = 3
-
-    def forward(self, features):
-        return features.numeric
 
 
 def test_training_makes_subspaces_orthogonal():

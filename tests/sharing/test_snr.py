@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 
+from plain import Numbers
 from polytask.balancers import Equal
 from polytask.batch import Batch, Features, Labels
 from polytask.errors import ConfigError
@@ -126,18 +127,11 @@ def test_a_connection_of_ones_own_each_is_single_task_and_one_for_all_a_shared_b
     torch.testing.assert_close(opened(snr, [[0.0, 1.0], [0.0, 1.0]])(x).outputs, bottom(x).outputs, rtol=0, atol=1e-12)
 
 
-class _Numbers(torch.nn.Module):
-    out_features = 4
-
-    def forward(self, features):
-        return features.numeric
-
-
 def trained(steps, **options):
     torch.manual_seed(2)
     names = ["time", "price"]
     sharing = SNR(4, names, num_subnetworks=3, levels=[(8,), (8,)], **options)
-    model = MultiTaskModel([_Numbers()], sharing, Heads(8, [Regression(name) for name in names]))
+    model = MultiTaskModel([Numbers()], sharing, Heads(8, [Regression(name) for name in names]))
     balancer = Equal(names)
     optimizer = build_optimizer(model, balancer, lr=0.06, weight_decay=0.1)
     x = torch.randn(256, 4)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from plain import Numbers
 from polytask.balancers import Equal
 from polytask.batch import Batch, Features, Labels
 from polytask.errors import ConfigError
@@ -47,22 +48,13 @@ def test_contract_of_other_towers():
     check_sharing(sharing)
 
 
-class First(nn.Module):
-    """An encoder: the numbers as they are."""
-
-    out_features = 4
-
-    def forward(self, features):
-        return features.numeric
-
-
 def trained(sharing, *, num_steps=5, lr=0.1, name="sgd", weight_decay=0.0):
     """The sharing after some steps on one batch; heads and targets are the same whatever the sharing."""
     generator = torch.Generator().manual_seed(7)
     torch.manual_seed(8)
     tasks = [Regression(task) for task in sharing.tasks]
     heads = Heads(sharing.out_features, tasks).double()
-    model = MultiTaskModel([First() for _ in range(sharing.num_inputs)], sharing, heads)
+    model = MultiTaskModel([Numbers() for _ in range(sharing.num_inputs)], sharing, heads)
     x = torch.randn(12, 4, generator=generator, dtype=torch.float64)
     values = torch.randn(len(tasks), 12, generator=generator, dtype=torch.float64)
     labels = {task.name: Labels(value, torch.ones(12).bool(), 12) for task, value in zip(tasks, values, strict=True)}

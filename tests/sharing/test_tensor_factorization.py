@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 import torch
-from torch import nn
 
+from plain import Numbers
 from polytask.balancers import Equal
 from polytask.batch import Batch, Features, Labels
 from polytask.errors import ConfigError
@@ -119,13 +119,6 @@ def test_what_is_private_and_what_is_shared():
     assert [tuple(part.shape) for part in factorized(x).junction] == [(2, 5, 4), (2, 3, 5), (3, 4)]
 
 
-class First(nn.Module):
-    out_features = 6
-
-    def forward(self, features):
-        return features.numeric
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_trains(kind):
     """Three tasks made of two directions: a few hundred steps explain most of them, and a layer has the rank that was asked."""
@@ -133,7 +126,7 @@ def test_it_trains(kind):
     tasks = [Regression(name) for name in ("a", "b", "c")]
     names = [task.name for task in tasks]
     sharing = TensorFactorization(6, names, hidden=(16, 16), kind=kind, task_rank=2)
-    model = MultiTaskModel([First()], sharing, Heads(16, tasks))
+    model = MultiTaskModel([Numbers()], sharing, Heads(16, tasks))
     optimizer = build_optimizer(model, Equal(names), lr=1e-2)
     x = torch.randn(256, 6)
     parts = torch.stack([(x[:, 0] * x[:, 1]), torch.relu(x[:, 2] - x[:, 3])])

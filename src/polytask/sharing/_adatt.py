@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from polytask.errors import ConfigError, message
 from polytask.sharing._base import PerTask, Shared, Sharing
 from polytask.sharing._gates import check_drop, gate_weights, mix
-from polytask.sharing._levels import expert_owners
+from polytask.sharing._levels import expert_owners, level_inputs
 from polytask.sharing._mlps import MLPs, together
 from polytask.sharing._named_rows import gate_over_all
 
@@ -71,14 +71,10 @@ class AdaTT(Sharing):
     ) -> None:
         super().__init__(in_features, tasks)
         self.expert_dropout = check_drop(expert_dropout)
-        if not levels or not all(levels):
-            raise ConfigError(
-                message("An AdaTT needs widths for each level.", received=levels, way_out="Such as [[256], [128]].")
-            )
         if num_shared_experts < 0:
             raise ConfigError(message("An AdaTT has 0 shared experts or more.", received=num_shared_experts))
         sizes = _Sizes(num_task_experts, num_shared_experts, tuple(gate_hidden), activation, dropout)
-        inputs = [in_features, *(hidden[-1] for hidden in levels[:-1])]
+        inputs = level_inputs(in_features, levels)
         last = len(levels) - 1
         self.levels = nn.ModuleList(
             _Level(width, self.tasks, hidden, sizes, last=place == last)

@@ -167,8 +167,8 @@ def overlap(common: Float[Tensor, "n s"], own: Float[Tensor, "k n p"]) -> Float[
     """
     with torch.autocast(common.device.type, enabled=False):  # squares of sums over all rows: 8 bits are too few
         kind = torch.promote_types(common.dtype, torch.float32)
-        together = torch.einsum("ns,knp->ksp", common.to(kind), own.to(kind)) / common.shape[0]
-        return together.square().sum()
+        products = torch.einsum("ns,knp->ksp", common.to(kind), own.to(kind)) / common.shape[0]
+        return products.square().sum()
 
 
 def _check(strength: float, ramp_steps: int, orthogonality: float, widths: Sequence[int]) -> None:

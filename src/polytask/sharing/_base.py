@@ -72,7 +72,11 @@ class Sharing(nn.Module, ABC):
         """Gives one representation per task."""
 
     def after_step(self, lr: float) -> None:
-        """Called once after the optimizer stepped at this rate: a proximal step, a running estimate."""
+        """Called once after the optimizer stepped: a proximal step, a running estimate.
+
+        Args:
+            lr: Rate of the optimizer's first group: that of what is shared.
+        """
 
     def penalised_parameters(self) -> Iterable[nn.Parameter]:
         """Parameters whose size `Shared.penalty` already holds down: weight decay leaves them alone, or it would count twice."""

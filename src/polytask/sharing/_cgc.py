@@ -65,7 +65,6 @@ class CGC(Sharing):
         self.expert_dropout = check_drop(expert_dropout)
         self.num_task_experts = num_task_experts
         sizes = LevelSizes(num_shared_experts, num_task_experts, tuple(gate_hidden), activation, dropout)
-        self.expert_owners = sizes.owners(self.tasks)
         self.level = Level(in_features, self.tasks, hidden, sizes, above=0)
         self.out_features = self.level.shared_experts.out_features
         self.expert_owners = expert_owners(self.tasks, num_task_experts, num_shared_experts)

@@ -102,8 +102,8 @@ class MixedExperts(nn.Module):
         """Output of each expert, in the order in which kinds were named."""
         flat = mean_of_steps(x)
         parts = [group(self._steps(x, name) if EXPERTS[name].reads_steps else flat) for name, group in self.groups.items()]
-        together = torch.cat(parts)
-        return together if self.order is None else torch.stack([together[place] for place in self.order])
+        outputs = torch.cat(parts)
+        return outputs if self.order is None else torch.stack([outputs[place] for place in self.order])
 
     def _steps(self, x: Tensor, kind: str) -> Tensor:
         if x.dim() == 3 and not self.step_width:

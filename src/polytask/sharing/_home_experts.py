@@ -82,8 +82,8 @@ def gated_side_by_side(owners: Iterable[nn.Module], x: Float[Tensor, "*g n d"]) 
     if not torch.is_grad_enabled() and any(module._forward_hooks for owner in owners for module in owner.modules()):
         inputs = [x] * len(owners) if x.dim() == 2 else list(x.unbind(0))
         return torch.stack([owner(one) for owner, one in zip(owners, inputs, strict=True)])  # a hook sees its own owner alone
-    together = _compute(owners, x)
-    return together.reshape(len(owners), -1, *together.shape[1:])
+    outputs = _compute(owners, x)
+    return outputs.reshape(len(owners), -1, *outputs.shape[1:])
 
 
 def _compute(owners: Sequence[GatedExperts], x: Float[Tensor, "*g n d"]) -> Float[Tensor, "_ n h"]:

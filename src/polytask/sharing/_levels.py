@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from polytask.errors import ConfigError, message
 from polytask.sharing._base import PerTask
 from polytask.sharing._gates import gate_network, gate_weights, mix, mix_own
 from polytask.sharing._mlps import MLPs, side_by_side, together
@@ -32,10 +33,6 @@ class LevelSizes(NamedTuple):
     def experts(self, num: int, in_features: int, hidden: Sequence[int]) -> MLPs:
         """Experts of one task, or of all."""
         return MLPs(num, in_features, hidden, activation=self.activation, dropout=self.dropout)
-
-    def owners(self, tasks: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Tasks of each expert of a level, in the order of `over_all_experts`."""
-        return (*((task,) for task in tasks for _ in range(self.num_own)), *[tasks] * self.num_shared)
 
     def gate(self, in_features: int, num_experts: int) -> MLPs:
         """A gate over some experts."""
@@ -88,6 +85,19 @@ class Level(nn.Module):
         tasks_experts = own.flatten(0, 1)
         mixed = mix(gates[..., : len(tasks_experts)], tasks_experts) + mix(gates[..., len(tasks_experts) :], common)
         return mixed.squeeze(0)
+
+
+def level_inputs(in_features: int, levels: Sequence[Sequence[int]]) -> list[int]:
+    """Width of what each level reads: the input, then what the level before gives.
+
+    Raises:
+        ConfigError: If there is no level, or one without widths.
+    """
+    if not levels or not all(levels):
+        raise ConfigError(
+            message("A stack of levels needs widths for each level.", received=levels, way_out="Such as [[256], [128]].")
+        )
+    return [in_features, *(hidden[-1] for hidden in levels[:-1])]
 
 
 def over_all_experts(gates: Float[Tensor, "k n _"], num_own: int) -> Float[Tensor, "k n e"]:

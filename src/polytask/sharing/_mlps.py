@@ -18,9 +18,6 @@ _CACHED_NUMBERS = 2**19
 """Activations of the first layers together from which a CPU computes MLPs one at a time: 2 MB, about the second-level cache of a
 core. Measured by `benchmarks/speed/expert_layouts.py`."""
 
-_NARROW = 8
-"""Units of a layer up to which its products go by columns in training."""
-
 
 def one_at_a_time(x: Float[Tensor, "*e n d"], total_width: int) -> bool:
     """Whether MLPs go one by one, or all in one batched product.
@@ -185,22 +182,8 @@ def compute_stacked(x: Float[Tensor, "*e n d"], layers: Sequence[StackedLayer]) 
 
 def _batched(x: Tensor, layers: Sequence[StackedLayer]) -> Tensor:
     for weight, bias, then in layers:
-        x = then(_narrow(x, weight, bias) if _is_narrow(weight, then) else _wide(x, weight, bias))
+        x = then(torch.bmm(x, weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight.mT))
     return x
-
-
-def _wide(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.bmm(x, weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
-
-
-def _narrow(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The same, for the sake of the weight's gradient: 8 heads of one unit, 4096 rows of 64 take 0.2 ms in place of 4."""
-    y = torch.bmm(weight, x.mT) if bias is None else torch.baddbmm(bias.unsqueeze(2), weight, x.mT)
-    return y.mT
-
-
-def _is_narrow(weight: Tensor, then: nn.Module) -> bool:
-    return weight.shape[1] <= _NARROW and isinstance(then, nn.Identity) and torch.is_grad_enabled()
 
 
 def _apart(inputs: Sequence[Tensor], layers: Sequence[StackedLayer]) -> Tensor:

@@ -6,10 +6,9 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polytask.errors import ConfigError, message
 from polytask.sharing._base import Shared, Sharing
 from polytask.sharing._gates import check_drop
-from polytask.sharing._levels import Level, LevelSizes, expert_owners, over_all_experts
+from polytask.sharing._levels import Level, LevelSizes, expert_owners, level_inputs, over_all_experts
 
 
 @final
@@ -68,11 +67,8 @@ class PLE(Sharing):
         super().__init__(in_features, tasks)
         self.expert_dropout = check_drop(expert_dropout)
         self.num_task_experts = num_task_experts
-        if not levels or not all(levels):
-            raise ConfigError(message("A PLE needs widths for each level.", received=levels, way_out="Such as [[256], [128]]."))
         sizes = LevelSizes(num_shared_experts, num_task_experts, tuple(gate_hidden), activation, dropout)
-        self.expert_owners = sizes.owners(self.tasks)
-        inputs = [in_features, *(hidden[-1] for hidden in levels[:-1])]
+        inputs = level_inputs(in_features, levels)
         above = range(len(levels) - 1, -1, -1)
         self.levels = nn.ModuleList(
             Level(width, self.tasks, hidden, sizes, above=left) for width, hidden, left in zip(inputs, levels, above, strict=True)

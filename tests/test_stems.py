@@ -41,6 +41,13 @@ def test_every_public_class_is_final_and_documented(family):
         assert len(inspect.getdoc(method) or "") > 200, f"{family}.{name} says too little"
 
 
+@pytest.mark.parametrize("family", ["balancers", "sharing", "tasks"])
+def test_every_part_for_a_loop_of_ones_own_is_a_name_of_the_package(family):
+    for method in registry(family).values():
+        assert getattr(polytask, method.__name__) is method
+        assert method.__name__ in polytask.__all__
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_method_is_named_in_the_reference(family):
     page = (TESTS.parent / "docs" / "methods.md").read_text()

@@ -53,7 +53,7 @@ def main(steps=200):
         shared, logits = forward(x)
         optimizer.zero_grad()
         # was: sum(losses).backward()
-        balance = balancer.backward(losses_of(logits, labels, observed), junction=shared.junction, penalty=shared.penalty)
+        balance = balancer.backward(losses_of(logits, labels, observed), junction=shared, penalty=shared.penalty)
         optimizer.step()
         sharing.after_step(1e-2)  # a proximal step or a running estimate, where the sharing has one
 

@@ -41,7 +41,7 @@ def test_options_reach_their_part():
     encoder = {"name": "tabular", "embedding_dim": 3, "numeric_dim": 4}
     model = MultiTaskModel.build(COLUMNS, TASKS, encoder=encoder, sharing={"name": "mmoe", "num_experts": 5, "hidden": (9,)})
     assert model.encoders[0].out_features == 3 * 2 + 4
-    assert model(features()).gates.shape == (3, 6, 5)
+    assert model(features()).shared.gates.shape == (3, 6, 5)
 
 
 @pytest.mark.parametrize(

@@ -70,12 +70,12 @@ def test_no_balancer_weighs_the_penalty(balancer):
 def test_the_adversary_is_held_against_observed_labels():
     model, batch = model_and_batch()
     outputs = model(batch.features)
-    log = outputs.guesses.log_softmax(1)
+    log = outputs.shared.guesses.log_softmax(1)
     # rows are labelled for: time; both; price; price; nothing
     expected = -(log[0, 0] + (log[1, 0] + log[1, 1]) / 2 + log[2, 1] + log[3, 1]) / 5
-    torch.testing.assert_close(model.penalty(outputs, batch.labels), outputs.penalty + expected)
+    torch.testing.assert_close(model.penalty(outputs, batch.labels), outputs.shared.penalty + expected)
     alone = -(log[0, 0] + log[1, 0]) / 5
-    torch.testing.assert_close(model.penalty(outputs, {"time": batch.labels["time"]}), outputs.penalty + alone)
+    torch.testing.assert_close(model.penalty(outputs, {"time": batch.labels["time"]}), outputs.shared.penalty + alone)
     assert model.eval().penalty(model(batch.features), batch.labels) is None
 
 

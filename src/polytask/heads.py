@@ -66,8 +66,14 @@ class Heads(nn.Module):
         for task in self.tasks:
             cast("MLPs", self.heads.of(task.name)).set_last_bias(task.initial_bias())
 
-    def forward(self, representations: Float[Tensor, "k n h"]) -> dict[str, Float[Tensor, "n _"]]:
-        """Gives the output of each task, by name."""
+    def forward(self, representations: Float[Tensor, "k n h"], *, apart: bool = False) -> dict[str, Float[Tensor, "n _"]]:
+        """Gives the output of each task, by name.
+
+        Args:
+            representations: One a task, in the order of the tasks.
+            apart: Whether each task's gradient shall arrive at its own row, also where all rows are one tensor: balancers of
+                gradients read it there. It costs a product a task in place of one.
+        """
         outputs: dict[str, Tensor] = {}
         for stage in self._stages:
             places = list(stage.values())
@@ -76,17 +82,18 @@ class Heads(nn.Module):
             if estimates[0]:
                 x = torch.cat([x, torch.stack([torch.cat(reads, 1) for reads in estimates]).to(x.dtype)], dim=2)
             if self.towers is not None:
-                x = together([self.towers.of(name) for name in stage], x)
-            outputs |= {name: output.squeeze(0) for name, output in zip(stage, self._outputs(list(stage), x), strict=True)}
+                x = together([self.towers.of(name) for name in stage], x, apart=apart)
+            found = self._outputs(list(stage), x, apart=apart)
+            outputs |= {name: output.squeeze(0) for name, output in zip(stage, found, strict=True)}
         return {task.name: outputs[task.name] for task in self.tasks}
 
-    def _outputs(self, stage: Sequence[str], x: Float[Tensor, "k n h"]) -> list[Float[Tensor, "1 n _"]]:
+    def _outputs(self, stage: Sequence[str], x: Float[Tensor, "k n h"], *, apart: bool) -> list[Float[Tensor, "1 n _"]]:
         heads = [self.heads.of(name) for name in stage]
         if not torch.is_autocast_enabled(x.device.type):
-            return side_by_side(heads, x)
+            return side_by_side(heads, x, apart=apart)
         # A logit in bfloat16 has 8 bits: predictions would tie. The last layer is small, so it is computed as it is stored.
         with torch.autocast(x.device.type, enabled=False):
-            return side_by_side(heads, x.to(next(self.heads.parameters()).dtype))
+            return side_by_side(heads, x.to(next(self.heads.parameters()).dtype), apart=apart)
 
 
 def reading_order(tasks: Sequence[Task]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from polytask.batch import Features, Labels
 from polytask.encoders import ENCODERS, FittedColumns
 from polytask.errors import ConfigError, message, nearest
 from polytask.heads import Heads
-from polytask.sharing import SHARINGS, Part, PerTask, Sharing, count_operations, evaluated, private_parameters
+from polytask.sharing import SHARINGS, Part, PerTask, Shared, Sharing, count_operations, evaluated, private_parameters
 from polytask.tasks import Task
 
 Method = str | Mapping[str, Any]
@@ -26,17 +26,11 @@ class Outputs(NamedTuple):
 
     Args:
         by_task: Output of each task's head: logits, standardised values, log rates.
-        junction: Activations where the tasks part (`Shared.junction`).
-        gates: How much of each expert each task takes (`Shared.gates`).
-        penalty: What training adds to the losses (`Shared.penalty`).
-        guesses: What an adversary reads of the shared part (`Shared.guesses`).
+        shared: What the sharing gave: representations, junction, gates, penalty.
     """
 
     by_task: dict[str, Float[Tensor, "n _"]]
-    junction: tuple[Tensor, ...] = ()
-    gates: Float[Tensor, "k n e"] | None = None
-    penalty: Float[Tensor, ""] | None = None
-    guesses: Float[Tensor, "n k"] | None = None
+    shared: Shared
 
 
 @final
@@ -99,11 +93,11 @@ class MultiTaskModel(nn.Module):
         """The tasks, in the order of the sharing's outputs."""
         return self.heads.tasks
 
-    def forward(self, features: Features) -> Outputs:
-        """Gives every task's output on every row."""
+    def forward(self, features: Features, *, apart: bool = False) -> Outputs:
+        """Gives every task's output on every row; `apart` as of `Heads`, for balancers that compare gradients."""
         inputs = [encoder(features) for encoder in (*self.own_encoders.values(), *self.encoders)]
         shared = self.sharing(_as_computed(inputs[0] if self.sharing.num_inputs == 1 else torch.stack(inputs)))
-        return Outputs(self.heads(shared.outputs), *shared[1:])
+        return Outputs(self.heads(shared.outputs, apart=apart), shared)
 
     def losses(self, outputs: Outputs, labels: Mapping[str, Labels]) -> dict[str, Float[Tensor, ""]]:
         """Loss of each task that has a label in this batch, times the task's weight."""
@@ -115,14 +109,15 @@ class MultiTaskModel(nn.Module):
 
         The adversary's target is the task a row is labelled for, in equal parts where it is labelled for several.
         """
-        if outputs.guesses is None:
-            return outputs.penalty
-        nothing = torch.zeros_like(outputs.guesses[:, 0], dtype=torch.bool)
+        guesses, prior = outputs.shared.guesses, outputs.shared.penalty
+        if guesses is None:
+            return prior
+        nothing = torch.zeros_like(guesses[:, 0], dtype=torch.bool)
         masks = [labels[task.name].observed if task.name in labels else nothing for task in self.tasks]
-        observed = torch.stack(masks, dim=1).to(outputs.guesses.dtype)
+        observed = torch.stack(masks, dim=1).to(guesses.dtype)
         shares = observed / observed.sum(1, keepdim=True).clamp_min(1)
-        adversary = cross_entropy(outputs.guesses, shares)
-        return adversary if outputs.penalty is None else outputs.penalty + adversary
+        adversary = cross_entropy(guesses, shares)
+        return adversary if prior is None else prior + adversary
 
     def predict(self, features: Features) -> dict[str, Float[Tensor, "n ..."]]:
         """Predictions of the served tasks on their labels' own scale."""
@@ -154,7 +149,7 @@ def describe_model(model: MultiTaskModel, features: Features) -> list[Part]:
         ("model", model, flops["Global"]),
     ]
     parts = [_part(name, module, count // features.num_rows, model) for name, module, count in found]
-    return [part._replace(junction=len(outputs.junction)) if part.name == "sharing" else part for part in parts]
+    return [part._replace(junction=len(outputs.shared.junction)) if part.name == "sharing" else part for part in parts]
 
 
 def _part(name: str, module: nn.Module, flops: int, model: MultiTaskModel) -> Part:

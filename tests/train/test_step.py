@@ -35,7 +35,7 @@ def test_is_the_four_lines(small):
         other_optimizer.zero_grad()
         outputs = other(batch.features)
         losses = other.losses(outputs, batch.labels)
-        other_balancer.backward(losses, junction=outputs.junction)
+        other_balancer.backward(losses, junction=outputs.shared)
         other_optimizer.step()
         assert all(torch.equal(loss, balance.losses[name]) for name, loss in losses.items())
     assert small.same_weights(model, other)

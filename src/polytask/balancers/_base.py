@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from polytask.errors import PolytaskError, message, nearest
+from polytask.sharing import Shared
 
 
 class Balance(NamedTuple):
@@ -37,6 +38,9 @@ class Balancer(nn.Module, ABC):
         PolytaskError: If `tasks` is empty or holds a name twice.
     """
 
+    compares_gradients: bool = False
+    """Whether it looks at each task's gradient; models then keep the tasks' gradients apart (`MultiTaskModel.forward`)."""
+
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()
         if not tasks or len(set(tasks)) != len(tasks):
@@ -48,7 +52,7 @@ class Balancer(nn.Module, ABC):
         self,
         losses: Mapping[str, Tensor],
         shared: Iterable[nn.Parameter] = (),
-        junction: Sequence[Tensor] = (),
+        junction: Shared | Sequence[Tensor] = (),
         penalty: Tensor | None = None,
     ) -> Balance:
         """Adds the balanced gradient to `.grad`, as `loss.backward()` would. A task that is not in `losses` is absent.
@@ -56,7 +60,8 @@ class Balancer(nn.Module, ABC):
         Args:
             losses: Scalar loss of each present task.
             shared: Parameters that all tasks use; () reads them off the graph.
-            junction: Activations where the tasks part.
+            junction: Where the tasks part: what a sharing gave (all gradients in one pass through the heads), or activations
+                that are a complete cut; () reads the place off the graph.
             penalty: What is added to the losses whatever their weights: a prior on weights or gates, an adversary.
         """
 

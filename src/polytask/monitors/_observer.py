@@ -54,9 +54,9 @@ class Observer:
 
     def see(self, outputs: Outputs) -> None:
         """Takes the outputs of a batch."""
-        if outputs.gates is not None:
-            self._gates.update(outputs.gates)
-            self._num_gated += outputs.gates.shape[1]
+        if outputs.shared.gates is not None:
+            self._gates.update(outputs.shared.gates)
+            self._num_gated += outputs.shared.gates.shape[1]
 
     def look(self, optimizer: Any = None, *, hooks: bool = True) -> Look:
         """Everything seen so far.

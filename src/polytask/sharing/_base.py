@@ -24,6 +24,8 @@ class Shared(NamedTuple):
             task's loss, so no balancer weighs it. None where there is none, and outside training.
         guesses: What an adversary reads of the shared part: logits of the task that a row is labelled for; None without one.
             `MultiTaskModel.penalty` holds them against the labels that were observed.
+        taken: For a mixture whose experts are the first place of the junction, what each task takes of each row of each expert:
+            `outputs = Σ_e taken_e experts_e`, plus what the task has of its own. None where it is not so.
     """
 
     outputs: Float[Tensor, "k n *h"]
@@ -31,6 +33,7 @@ class Shared(NamedTuple):
     gates: Float[Tensor, "k n e"] | None = None
     penalty: Float[Tensor, ""] | None = None
     guesses: Float[Tensor, "n k"] | None = None
+    taken: Float[Tensor, "k n e"] | None = None
 
 
 class Sharing(nn.Module, ABC):

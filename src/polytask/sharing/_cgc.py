@@ -72,4 +72,6 @@ class CGC(Sharing):
     def forward(self, x: Float[Tensor, "n d"]) -> Shared:
         """Gives each task its mixture."""
         passed = self.level(x, x, self.expert_dropout if self.training else 0.0)
-        return Shared(passed.streams, (passed.common, passed.entry), over_all_experts(passed.gates, self.num_task_experts))
+        gates = over_all_experts(passed.gates, self.num_task_experts)
+        taken = passed.gates[..., self.num_task_experts :]
+        return Shared(passed.streams, (passed.common, passed.entry), gates, taken=taken)

@@ -106,7 +106,7 @@ class DSelectK(Sharing):
         gates = (weights.unsqueeze(-2) @ chosen).squeeze(-2).expand(-1, x.shape[0], -1)
         junction = (experts,) if selectors[0].weight is None else (experts, gate_input)
         penalty = self.entropy * _entropy(chosen) if self.training and self.experts.num > 1 else None
-        return Shared(mix(gates, experts), junction, gates, penalty)
+        return Shared(mix(gates, experts), junction, gates, penalty, taken=gates)
 
     def penalised_parameters(self) -> Iterable[nn.Parameter]:
         """Those of the selectors: decay would pull a decided bit back to where it is undecided, against the penalty."""

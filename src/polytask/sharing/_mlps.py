@@ -116,27 +116,30 @@ class MLPs(nn.Module):
         return [layer.step() for layer in cast("list[_Layer]", list(self.layers))]
 
 
-def side_by_side(groups: Iterable[nn.Module], x: Float[Tensor, "*g n d"]) -> list[Float[Tensor, "_ n h"]]:
+def side_by_side(groups: Iterable[nn.Module], x: Float[Tensor, "*g n d"], *, apart: bool = False) -> list[Float[Tensor, "_ n h"]]:
     """Output of each of g equal `MLPs`: joined in one product where that pays, otherwise one after the other.
 
     Args:
         groups: `MLPs` of one shape; each keeps parameters of its own.
         x: Input of all groups (`n d`), or one a group (`g n d`).
+        apart: Whether each group sends its gradient to its own part of `x` also where all parts are one tensor.
     """
     groups = cast("list[MLPs]", list(groups))
-    outputs = _computed(groups, x)
+    outputs = _computed(groups, x, apart=apart)
     return outputs if isinstance(outputs, list) else list(torch.split(outputs, [group.num for group in groups]))
 
 
-def together(groups: Iterable[nn.Module], x: Float[Tensor, "*g n d"]) -> Float[Tensor, "e n h"]:
+def together(groups: Iterable[nn.Module], x: Float[Tensor, "*g n d"], *, apart: bool = False) -> Float[Tensor, "e n h"]:
     """`side_by_side`, all outputs in one tensor: without a copy where they were one product."""
-    outputs = _computed(cast("list[MLPs]", list(groups)), x)
+    outputs = _computed(cast("list[MLPs]", list(groups)), x, apart=apart)
     return torch.cat(outputs) if isinstance(outputs, list) else outputs
 
 
-def _computed(groups: Sequence[MLPs], x: Tensor) -> Tensor | list[Tensor]:
-    if x.dim() == 3 and x.stride(0) == 0:
-        x = x[0]  # an expand: one input for all
+def _computed(groups: Sequence[MLPs], x: Tensor, *, apart: bool = False) -> Tensor | list[Tensor]:
+    if x.dim() == 3 and x.stride(0) == 0:  # an expand: one input for all
+        if apart and len(groups) > 1:
+            return [group(one) for group, one in zip(groups, x.unbind(0), strict=True)]
+        x = x[0]
     columns = list(zip(*(group.steps() for group in groups), strict=True))
     total_width = sum(step.weight.shape[0] * step.weight.shape[1] for step in columns[0])
     inputs = [x] * len(groups) if x.dim() == 2 else list(x.unbind(0))

@@ -146,7 +146,7 @@ class MMoE(Sharing):
             experts = level(mix(gate_weights(gate(flat), drop), experts))
         seen = flat.view_as(flat)  # its own place in the graph: what tasks send back through their gates, without the experts
         gates = gate_weights(together(self.gates.values(), seen), drop)
-        return Shared(mix(gates, experts), (experts, seen), gates)
+        return Shared(mix(gates, experts), (experts, seen), gates, taken=gates)
 
 
 def _check_levels(num_layers: int, expert_kinds: Sequence[str]) -> None:

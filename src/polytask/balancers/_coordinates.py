@@ -1,0 +1,95 @@
+"""Balancers that look at coordinates of the tasks' gradients, not at their inner products alone."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polytask.balancers._base import Balance, Balancer
+from polytask.balancers._cut import Cut, cut, only
+from polytask.balancers.measures import AtParameters
+from polytask.errors import ConfigError, message, nearest
+from polytask.sharing import Shared
+
+Places = Literal["junction", "parameters"]
+
+
+class CoordinateBalancer(Balancer):
+    """A function from the tasks' gradients, coordinate by coordinate, to one gradient.
+
+    What belongs to one task gets that task's own gradient. A task whose gradient is not finite counts as zero.
+
+    Args:
+        tasks: Names of the k tasks.
+        measure: Whose coordinates: those of the shared activations ("junction": one pass through the trunk) or of the shared
+            parameters ("parameters": k passes).
+
+    Raises:
+        ConfigError: If the measure is neither.
+    """
+
+    compares_gradients = True
+
+    def __init__(self, tasks: Sequence[str], *, measure: Places = "junction") -> None:
+        super().__init__(tasks)
+        if measure not in ("junction", "parameters"):
+            raise ConfigError(
+                message("Coordinates are those of ...", received=measure, way_out=nearest(measure, ("junction", "parameters")))
+            )
+        self.measure = measure
+
+    @abstractmethod
+    def combine(
+        self, rows: Sequence[Float[Tensor, "m *f"]], losses: Float[Tensor, " m"], names: tuple[str, ...]
+    ) -> tuple[Sequence[Float[Tensor, "*f"]], Float[Tensor, " m"]]:
+        """One gradient for each block of coordinates, and what each task counted for.
+
+        Args:
+            rows: Gradients of the m tasks, a matrix a place or parameter.
+            losses: The m losses, detached.
+            names: The m tasks.
+        """
+
+    def backward(
+        self,
+        losses: Mapping[str, Tensor],
+        shared: Iterable[nn.Parameter] = (),
+        junction: Shared | Sequence[Tensor] = (),
+        penalty: Tensor | None = None,
+    ) -> Balance:
+        """Adds to `.grad` the combined gradient of what is shared, and its own of what belongs to a task."""
+        self._check(losses)
+        parts = cut(losses, junction, list(shared), self.tasks)
+        values = torch.stack([loss.detach() for loss in losses.values()])
+        weights = self._at_junction(parts, values, penalty) if self.measure == "junction" else self._exact(parts, values, penalty)
+        decided = dict(zip(parts.names, weights.unbind(), strict=True))
+        return Balance({name: loss.detach() for name, loss in losses.items()}, decided)
+
+    def _at_junction(self, parts: Cut, losses: Tensor, penalty: Tensor | None) -> Tensor:
+        rows = parts.rows()
+        reached = [place for place, gradient in enumerate(rows) if gradient is not None]
+        blocks, weights = self._combined([row for row in rows if row is not None], losses, parts.names)
+        combined: list[Tensor | None] = [None] * len(rows)
+        for place, block in zip(reached, blocks, strict=True):
+            combined[place] = block
+        parts.send(combined, penalty)
+        return weights
+
+    def _exact(self, parts: Cut, losses: Tensor, penalty: Tensor | None) -> Tensor:
+        measured = AtParameters()(parts)
+        blocks, weights = self._combined(measured.features, losses, parts.names)
+        parts.write([] if measured.exact is None else measured.exact.back(blocks), penalty)
+        return weights
+
+    @torch.no_grad()
+    def _combined(self, rows: Sequence[Tensor], losses: Tensor, names: tuple[str, ...]) -> tuple[Sequence[Tensor], Tensor]:
+        if not rows:
+            return [], torch.ones_like(losses)
+        finite = losses.isfinite()
+        for row in rows:
+            finite = finite & row.flatten(1).isfinite().all(1)
+        blocks, weights = self.combine([only(row, finite) for row in rows], losses, names)
+        return blocks, weights * finite

@@ -1,0 +1,269 @@
+"""Task gradients at the place where tasks part, and the one backward pass that goes on from there."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.autograd.graph import GradientEdge
+
+from polytask.balancers._graph import above, edge_of, feeds, input_of, parting
+from polytask.errors import PolytaskError, message
+from polytask.sharing import Shared
+
+Gradients = list[Tensor | None]
+
+
+class Cut(ABC):
+    """Gradients of m tasks at the places of a junction: a complete cut between what is shared and what is not.
+
+    Nothing is written to `.grad` before `send`: all of a step reaches parameters in one backward pass, so hooks of parameters
+    (those of data parallelism among them) run once.
+
+    Args:
+        names: The m tasks.
+        edges: The places, in the graph.
+    """
+
+    def __init__(self, names: Sequence[str], edges: Sequence[GradientEdge]) -> None:
+        self.names, self.edges = tuple(names), list(edges)
+        self._below = set(above(self.edges).leaves)
+        self.private: dict[Tensor, Tensor] = {}
+        """Parameters above the junction, and their own gradient: no balancer weighs it."""
+
+    @abstractmethod
+    def of_task(self, number: int) -> Gradients:
+        """Gradient of one task at each place; None where it does not arrive."""
+
+    @abstractmethod
+    def weighted(self, weights: Float[Tensor, " m"]) -> Gradients:
+        """Weighted sum of the tasks' gradients at each place."""
+
+    @abstractmethod
+    def gramian(self) -> Float[Tensor, "m m"]:
+        """Inner products of the tasks' gradients at the junction, over all rows and places."""
+
+    @abstractmethod
+    def keep(self, finite: Bool[Tensor, " m"]) -> None:
+        """Makes the gradients of the other tasks zero, whatever they hold."""
+
+    def rows(self) -> Gradients:
+        """Gradients of all tasks at each place, a row a task: `m *place`."""
+        each = [self.of_task(number) for number in range(len(self.names))]
+        return [_filled(place) for place in zip(*each, strict=True)]
+
+    def shared(self) -> list[Tensor]:
+        """Parameters below the junction."""
+        return above(self.edges).leaves
+
+    def send(self, gradients: Gradients, penalty: Tensor | None) -> None:
+        """Goes on from the junction: adds to `.grad` of all that lies below, and of what is private its own."""
+        self.write([(input_of(e), g) for e, g in zip(self.edges, gradients, strict=True) if g is not None], penalty)
+
+    def write(self, roots: Sequence[tuple[Tensor | GradientEdge, Tensor]], penalty: Tensor | None) -> None:
+        """Adds gradients, given at some places or parameters, to `.grad`, and what is private its own."""
+        found: list[tuple[Tensor | GradientEdge, Tensor | None]] = [*roots, *self.private.items()]
+        found += [] if penalty is None else [(penalty, None)]
+        if found:
+            torch.autograd.backward(*zip(*found, strict=True))  # type: ignore[arg-type]
+
+    def _own(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor | None], sent: Gradients) -> None:
+        """Adds to what is private; of a parameter used on both sides of the cut, what goes on from the cut is no part of it.
+
+        Args:
+            parameters: Found above the junction.
+            gradients: Of some losses, with respect to them.
+            sent: Of the same losses, at the places.
+        """
+        found = {p: g for p, g in zip(parameters, gradients, strict=True) if g is not None}
+        twice = [parameter for parameter in found if parameter in self._below]
+        if twice and sent:
+            roots = [(edge, gradient) for edge, gradient in zip(self.edges, sent, strict=True) if gradient is not None]
+            places, arrived = zip(*roots, strict=True)
+            below = torch.autograd.grad(places, twice, arrived, retain_graph=True, allow_unused=True)
+            found |= {p: found[p] - g for p, g in zip(twice, below, strict=True) if g is not None}
+        for parameter, own in found.items():
+            self.private[parameter] = self.private[parameter] + own if parameter in self.private else own
+
+
+@final
+class CutByLosses(Cut):
+    """A pass through each task's part of the graph, one task after the other; the parts may be of any form.
+
+    Args:
+        losses: Loss of each of the m tasks.
+        edges: The places; parameters themselves where each task has rows of its own.
+    """
+
+    def __init__(self, losses: Mapping[str, Tensor], edges: Sequence[GradientEdge]) -> None:
+        super().__init__(list(losses), edges)
+        self.gradients: list[Tensor | None] = [None] * len(self.edges)
+        places = [input_of(edge) for edge in self.edges]
+        for number, loss in enumerate(losses.values()):
+            own = above([edge_of(loss)], self.edges).leaves
+            wanted: list[Any] = [*places, *own]
+            found = torch.autograd.grad([loss], wanted, retain_graph=True, allow_unused=True)
+            self._own(own, found[len(places) :], list(found[: len(places)]))
+            for place, gradient in enumerate(found[: len(places)]):
+                if gradient is not None:
+                    self._put(place, number, gradient)
+
+    def _put(self, place: int, number: int, gradient: Tensor) -> None:
+        held = self.gradients[place]
+        if held is None:
+            held = self.gradients[place] = gradient.new_zeros((len(self.names), *gradient.shape))
+        held[number] = gradient
+
+    def of_task(self, number: int) -> Gradients:
+        return [None if gradient is None else gradient[number] for gradient in self.gradients]
+
+    def weighted(self, weights: Float[Tensor, " m"]) -> Gradients:
+        return [None if gradient is None else weighted_sum(weights, gradient) for gradient in self.gradients]
+
+    def rows(self) -> Gradients:
+        return self.gradients
+
+    def gramian(self) -> Float[Tensor, "m m"]:
+        return inner_products([gradient.flatten(1) for gradient in self.gradients if gradient is not None], len(self.names))
+
+    def keep(self, finite: Bool[Tensor, " m"]) -> None:
+        self.gradients = [None if gradient is None else only(gradient, finite) for gradient in self.gradients]
+
+
+@final
+class CutByOutputs(Cut):
+    """One pass through all heads at once: each loss reads its own row of `Shared.outputs`, so the rows' gradients are the tasks'.
+
+    Args:
+        losses: Loss of each of the m tasks.
+        shared: What the sharing gave.
+        tasks: Tasks of the rows of `shared.outputs`.
+    """
+
+    def __init__(self, losses: Mapping[str, Tensor], shared: Shared, tasks: Sequence[str]) -> None:
+        super().__init__(list(losses), [edge_of(place) for place in shared.junction if place.requires_grad])
+        self.outputs, self.taken = shared.outputs, shared.taken
+        (first, *_) = shared.junction
+        self.expanded = len(self.edges) == 1 and self.outputs.data_ptr() == first.data_ptr() and self.outputs.stride(0) == 0
+        entry = edge_of(self.outputs)
+        heads = above([edge_of(loss) for loss in losses.values()], [entry]).leaves
+        d, *own = torch.autograd.grad(list(losses.values()), [self.outputs, *heads], allow_unused=True)
+        self._own(heads, own, [])
+        between = above([entry], self.edges).leaves
+        if between:
+            wanted: list[Any] = [*between, *self.edges]
+            found = torch.autograd.grad([self.outputs], wanted, [d], retain_graph=True, allow_unused=True)
+            self._own(between, found[: len(between)], list(found[len(between) :]))
+        self.places = [tasks.index(name) for name in losses]
+        self.gradient: Tensor = d
+
+    def of_task(self, number: int) -> Gradients:
+        row, d = self.places[number], self.gradient
+        if self.expanded:
+            return [d[row]]
+        if self.taken is not None:
+            experts = self.taken[row].detach().T.unsqueeze(2).to(d.dtype) * d[row]
+            return [experts, *[None] * (len(self.edges) - 1)]
+        alone = torch.zeros_like(d)
+        alone[row] = d[row]
+        return self._through(alone)
+
+    def weighted(self, weights: Float[Tensor, " m"]) -> Gradients:
+        if self.expanded:
+            return [weighted_sum(weights, self._present())]
+        every = weights.new_zeros(len(self.gradient))
+        every[self.places] = weights
+        return self._through(self.gradient * every.to(self.gradient.dtype).view(-1, *[1] * (self.gradient.dim() - 1)))
+
+    def gramian(self) -> Float[Tensor, "m m"]:
+        if self.expanded:
+            return inner_products([self._present().flatten(1)], len(self.names))
+        if self.taken is not None:
+            a, d = (part.detach().float().transpose(0, 1) for part in (self.taken[self.places], self._present()))
+            return ((a @ a.mT) * (d @ d.mT)).sum(0, dtype=accumulator(d))
+        return inner_products([place.flatten(1) for place in self.rows() if place is not None], len(self.names))
+
+    def keep(self, finite: Bool[Tensor, " m"]) -> None:
+        every = finite.new_ones(len(self.gradient))
+        every[self.places] = finite
+        self.gradient = only(self.gradient, every)
+
+    def _present(self) -> Tensor:
+        return self.gradient if self.places == list(range(len(self.gradient))) else self.gradient[self.places]
+
+    def _through(self, d: Tensor) -> Gradients:
+        return list(torch.autograd.grad([self.outputs], self.edges, [d], retain_graph=True, allow_unused=True))
+
+
+def cut(losses: Mapping[str, Tensor], junction: Shared | Sequence[Tensor], shared: Sequence[Tensor], tasks: Sequence[str]) -> Cut:
+    """The cut that a user's arguments name, or that the graph shows.
+
+    Args:
+        losses: Loss of each present task.
+        junction: What a sharing gave, or activations where tasks part, or () to read the place off the graph.
+        shared: Parameters that all tasks use; () reads them off the graph.
+        tasks: Tasks of the rows of `Shared.outputs`.
+
+    Raises:
+        PolytaskError: If the graph shows no place where tasks part.
+    """
+    if isinstance(junction, Shared):
+        edges = [edge_of(place) for place in junction.junction if place.requires_grad]
+        if edges and reads_rows(losses, junction.outputs, [tasks.index(name) for name in losses]):
+            return CutByOutputs(losses, junction, tasks)
+        return CutByLosses(losses, edges)
+    if junction:
+        return CutByLosses(losses, [edge_of(place) for place in junction if place.requires_grad])
+    if shared:
+        return CutByLosses(losses, [edge_of(parameter) for parameter in shared])
+    edges = parting(list(losses.values()))
+    if feeds(edges):
+        raise PolytaskError(
+            message(
+                "Balancing gradients needs one place where the tasks part.",
+                received=f"{len(edges)} places that feed each other",
+                way_out="Pass `junction=`: the `Shared` of a sharing, or the activations; or `shared=`: the parameters.",
+            )
+        )
+    return CutByLosses(losses, edges)
+
+
+def reads_rows(losses: Mapping[str, Tensor], outputs: Tensor, rows: Sequence[int]) -> bool:
+    """Whether losses can be told apart by the rows of the outputs: not where heads read one row for all, as fast heads do."""
+    if outputs.stride(0) or not outputs.requires_grad:
+        return outputs.requires_grad
+    readers = above([edge_of(loss) for loss in losses.values()], [edge_of(outputs)]).readers
+    selected = [node for node in readers if node.name() == "SelectBackward0"]
+    return len(selected) < len(readers) or {node._saved_index for node in selected}.issuperset(rows)
+
+
+def weighted_sum(weights: Float[Tensor, " m"], gradients: Float[Tensor, "m *f"]) -> Float[Tensor, "*f"]:
+    """`Σ_i w_i g_i`, in the type of the gradients."""
+    return (weights.to(gradients.dtype) @ gradients.flatten(1)).reshape(gradients.shape[1:])
+
+
+def only(gradients: Float[Tensor, "m *f"], finite: Bool[Tensor, " m"]) -> Float[Tensor, "m *f"]:
+    """Zero where a task is not to be kept."""
+    return gradients.masked_fill(~finite.view(-1, *[1] * (gradients.dim() - 1)), 0.0)
+
+
+def accumulator(like: Tensor) -> torch.dtype:
+    """The widest type that a device has: an Apple GPU has no float64."""
+    return torch.float32 if like.device.type == "mps" else torch.float64
+
+
+def inner_products(blocks: Sequence[Float[Tensor, "m _"]], num: int) -> Float[Tensor, "m m"]:
+    """Inner products of `num` rows, over all blocks; zeros where there is no block."""
+    if not blocks:
+        return torch.zeros(num, num, dtype=torch.float64)
+    wide = [block.float() if block.dtype in (torch.bfloat16, torch.float16) else block for block in blocks]
+    return torch.stack([(block @ block.mT).to(accumulator(block)) for block in wide]).sum(0)
+
+
+def _filled(gradients: Sequence[Tensor | None]) -> Tensor | None:
+    like = next((gradient for gradient in gradients if gradient is not None), None)
+    if like is None:
+        return None
+    return torch.stack([torch.zeros_like(like) if gradient is None else gradient for gradient in gradients])

@@ -1,0 +1,102 @@
+"""Balancers that compare the tasks' gradients: measured at one place, decided on k by k numbers, sent back once."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polytask.balancers._base import Balance, Balancer
+from polytask.balancers._cut import Cut, cut, only, weighted_sum
+from polytask.balancers._state import Count, PerTaskState
+from polytask.balancers.measures import Measure, Measured, build_measure
+from polytask.errors import ConfigError, message
+from polytask.sharing import Shared
+
+
+class GramianBalancer(Balancer):
+    """A function from the inner products of task gradients to a weight a task: most gradient methods are that.
+
+    `∂/∂shared = Σ_k w_k ∂L_k/∂shared`, `w = weigh(G)`; what belongs to one task gets that task's own gradient.
+
+    A task whose gradient is not finite is absent: its weight is 0, and zeros go on in its place.
+
+    Args:
+        tasks: Names of the k tasks.
+        measure: Where gradients are compared: a name in `MEASURES`, a table of its options, or a `Measure`.
+        every: Steps from one measurement to the next; between them the last weights are used.
+
+    Raises:
+        ConfigError: If the measure is unknown or `every` is below 1.
+    """
+
+    compares_gradients = True
+
+    def __init__(self, tasks: Sequence[str], *, measure: str | Mapping[str, Any] | Measure = "sketched", every: int = 1) -> None:
+        super().__init__(tasks)
+        if every < 1:
+            raise ConfigError(message("Gradients are measured every so many steps, at least 1.", received=every))
+        self.measure, self.every = build_measure(measure), every
+        self.steps = Count()
+        self.last = PerTaskState(self.tasks, fill=1.0)
+
+    @abstractmethod
+    def weigh(self, measured: Measured, losses: Float[Tensor, " m"], names: tuple[str, ...]) -> Float[Tensor, " m"]:
+        """Weight of each of m tasks; state of tasks that are not among them stays.
+
+        Args:
+            measured: Inner products of the m gradients, and what they are of.
+            losses: The m losses, detached, in float64 where the device has it.
+            names: The m tasks.
+        """
+
+    def backward(
+        self,
+        losses: Mapping[str, Tensor],
+        shared: Iterable[nn.Parameter] = (),
+        junction: Shared | Sequence[Tensor] = (),
+        penalty: Tensor | None = None,
+    ) -> Balance:
+        """Adds to `.grad` the weighted gradient of what is shared, and its own of what belongs to a task."""
+        self._check(losses)
+        parts = cut(losses, junction, list(shared), self.tasks)
+        if self.steps.next() % self.every:
+            weights, gramian = self.last.at(parts.names), None
+            parts.send(parts.weighted(weights), penalty)
+        else:
+            weights, gramian = self._measured(parts, losses, penalty)
+        decided = dict(zip(parts.names, weights.unbind(), strict=True))
+        return Balance({name: loss.detach() for name, loss in losses.items()}, decided, gramian)
+
+    def _measured(self, parts: Cut, losses: Mapping[str, Tensor], penalty: Tensor | None) -> tuple[Tensor, Tensor]:
+        measured = self.measure(parts)
+        values = torch.stack([loss.detach() for loss in losses.values()]).to(measured.gramian.dtype)
+        with torch.no_grad():
+            weights, finite = self._decide(measured, values, parts.names)
+        self.last.put(parts.names, weights)
+        if measured.exact is None:
+            if finite is not None:
+                parts.keep(finite)
+            parts.send(parts.weighted(weights), penalty)
+        else:
+            rows = measured.features if finite is None else [only(feature, finite) for feature in measured.features]
+            parts.write(measured.exact.back([weighted_sum(weights, row) for row in rows]), penalty)
+        return weights, measured.gramian
+
+    def _decide(self, measured: Measured, losses: Tensor, names: tuple[str, ...]) -> tuple[Tensor, Tensor | None]:
+        """Weights, and which gradients are finite: None where it is known that all are."""
+        finite = losses.isfinite() & measured.gramian.diagonal().isfinite()
+        if finite.device.type != "cpu":  # to look would be to wait: a lost task stands as one of norm 1 that meets no other
+            alone = torch.eye(len(names), dtype=losses.dtype, device=losses.device)
+            gramian = torch.where(finite[:, None] & finite, measured.gramian, alone)
+            features = [only(feature, finite) for feature in measured.features]
+            return self.weigh(Measured(gramian, features), torch.where(finite, losses, 1.0), names) * finite, finite
+        if finite.all():
+            return self.weigh(measured, losses, names), None
+        weights, kept = torch.zeros_like(losses), finite.nonzero().squeeze(1)
+        if len(kept):
+            part = Measured(measured.gramian[kept][:, kept], [feature[kept] for feature in measured.features])
+            weights[kept] = self.weigh(part, losses[kept], tuple(names[place] for place in kept.tolist())).to(weights.dtype)
+        return weights, finite

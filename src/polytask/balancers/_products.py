@@ -1,0 +1,154 @@
+"""The last shared layer, read off autograd's graph: products of an activation with a parameter, and what was multiplied."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge
+
+from polytask.balancers._graph import Node
+
+_SHAPES_ONLY = {  # between a parameter and the product that it enters
+    "TBackward0",
+    "TransposeBackward0",
+    "PermuteBackward0",
+    "ViewBackward0",
+    "UnsafeViewBackward0",
+    "ReshapeAliasBackward0",
+    "ToCopyBackward0",
+    "UnbindBackward0",
+    "SelectBackward0",
+    "SliceBackward0",
+    "SqueezeBackward1",
+    "UnsqueezeBackward0",
+    "CatBackward0",
+    "StackBackward0",
+}
+
+
+class Product(NamedTuple):
+    """A layer whose gradient by one task is `layer_gradient(δ, rows)`, δ being the gradient at its output.
+
+    Args:
+        edge: Its output, in the graph.
+        rows: What was multiplied by the parameter: `*e n i`, or `n c *space` of a convolution.
+        has_bias: Whether a parameter was added.
+        convolution: Stride, padding, dilation, groups and kernel of a convolution; None for a matrix product.
+    """
+
+    edge: GradientEdge
+    rows: Tensor
+    has_bias: bool
+    convolution: dict[str, Any] | None = None
+
+
+def last_products(edge: GradientEdge) -> list[Product]:
+    """The products with a parameter that are nearest to a place, by number of nodes: one, or several side by side.
+
+    A residual stream leads past many layers; nearest means the last of them. () where the walk meets none, as below a compiled
+    trunk, which is one node.
+    """
+    seen, level = {edge.node}, [edge]
+    while level:
+        found = [product for place in level if (product := _product(place)) is not None]
+        if found:
+            return found
+        following: list[GradientEdge] = []
+        for place in level:
+            for node, number in place.node.next_functions:
+                if node is not None and node not in seen:
+                    seen.add(node)
+                    following.append(GradientEdge(node, number))
+        level = following
+    return []
+
+
+def _product(edge: GradientEdge) -> Product | None:
+    read = _READERS.get(edge.node.name())
+    return None if read is None else read(edge)
+
+
+def _is_parameter(node: Node) -> bool:
+    for _ in range(6):
+        if node is None:
+            return False
+        if getattr(node, "variable", None) is not None:
+            return True
+        if node.name() not in _SHAPES_ONLY:
+            return False
+        node = node.next_functions[0][0]
+    return False
+
+
+def _matrices(rows: str, *, bias: bool) -> Callable[[GradientEdge], Product | None]:
+    """Reader of `rows @ weight` with or without a bias; autograd keeps the rows for the weight's gradient."""
+
+    def read(edge: GradientEdge) -> Product | None:
+        right, _ = edge.node.next_functions[-1]
+        if not _is_parameter(right):
+            return None
+        added = bias and _is_parameter(edge.node.next_functions[0][0])
+        return Product(edge, getattr(edge.node, rows).detach(), added)
+
+    return read
+
+
+def _linear(edge: GradientEdge) -> Product | None:
+    node: Node = edge.node
+    _, (weight, _), (bias, _) = node.next_functions
+    return Product(edge, node._saved_input.detach(), _is_parameter(bias)) if _is_parameter(weight) else None
+
+
+def _convolution(edge: GradientEdge) -> Product | None:
+    node: Node = edge.node
+    _, (weight, _), (bias, _) = node.next_functions
+    if not _is_parameter(weight) or node._saved_transposed:
+        return None
+    about = {name: getattr(node, f"_saved_{name}") for name in ("stride", "padding", "dilation", "groups")}
+    return Product(edge, node._saved_input.detach(), _is_parameter(bias), about | {"kernel": node._saved_weight.shape[2:]})
+
+
+_READERS: dict[str, Callable[[GradientEdge], Product | None]] = {
+    "AddmmBackward0": _matrices("_saved_mat1", bias=True),
+    "MmBackward0": _matrices("_saved_self", bias=False),
+    "BaddbmmBackward0": _matrices("_saved_batch1", bias=True),
+    "BmmBackward0": _matrices("_saved_self", bias=False),
+    "LinearBackward0": _linear,
+    "ConvolutionBackward0": _convolution,
+}
+
+
+def layer_gradient(delta: Tensor, product: Product, rows: Tensor) -> list[Tensor]:
+    """Gradient of the layer's weight and bias by one task, each as a flat vector.
+
+    Args:
+        delta: Gradient at the product's output.
+        product: The layer.
+        rows: `product.rows`, or some of its rows, or its columns projected: then the weight's gradient is projected alike.
+    """
+    if product.convolution is not None:
+        return _convolution_gradient(delta, product, product.convolution, rows)
+    if delta.dim() != 3 or product.edge.node.name() == "LinearBackward0":  # else one matrix for each of several layers
+        delta, rows = delta.flatten(0, -2), rows.flatten(0, -2)
+    weight = delta.mT @ rows.to(delta.dtype)
+    return [weight.flatten(), *([delta.sum(-2).flatten()] if product.has_bias else [])]
+
+
+def _convolution_gradient(delta: Tensor, product: Product, about: dict[str, Any], rows: Tensor) -> list[Tensor]:
+    like = delta.new_empty((delta.shape[1], rows.shape[1] // about["groups"], *about["kernel"]))
+    passes = (delta, rows.to(delta.dtype), like, None, about["stride"], about["padding"], about["dilation"])
+    over = [0] * (delta.dim() - 2)
+    _, weight, _ = torch.ops.aten.convolution_backward(*passes, False, over, about["groups"], [False, True, False])
+    return [weight.flatten(), *([delta.sum([0, *range(2, delta.dim())])] if product.has_bias else [])]
+
+
+def deltas(
+    edges: Sequence[GradientEdge], gradients: Sequence[Tensor | None], products: Sequence[Product]
+) -> Sequence[Tensor | None]:
+    """Gradient of one task at the output of each product, from its gradients at the junction."""
+    arrived = [(edge, gradient) for edge, gradient in zip(edges, gradients, strict=True) if gradient is not None]
+    if not arrived or not products:
+        return [None] * len(products)
+    roots, gradient = zip(*arrived, strict=True)
+    return torch.autograd.grad(roots, [p.edge for p in products], gradient, retain_graph=True, allow_unused=True)

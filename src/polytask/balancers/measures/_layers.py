@@ -1,0 +1,39 @@
+"""What measures of the last shared layer have in common."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from polytask.balancers._blocks import Blocks
+from polytask.balancers._cut import Cut, inner_products
+from polytask.balancers._products import Product, deltas, last_products, layer_gradient
+from polytask.balancers.measures._base import Measured
+
+
+def measure_layers(
+    cut: Cut,
+    project: Callable[[Product], Tensor] = lambda product: product.rows,
+    thin: Callable[[Tensor, Product], Tensor] = lambda delta, product: delta,  # noqa: ARG005
+) -> Measured:
+    """Gradients of the last shared layer below each place, one task after the other: what one task sends fits the cache.
+
+    Where no layer can be read off the graph (an encoder of tables alone, a compiled trunk) the rows at the junction are measured.
+
+    Args:
+        cut: The tasks' gradients at the junction.
+        project: Rows of a layer as they enter its gradient, made once for all tasks.
+        thin: What is kept of a task's gradient at a layer's output.
+    """
+    products = list({product.edge.node: product for edge in cut.edges for product in last_products(edge)}.values())
+    at_parameters = [place for place, edge in enumerate(cut.edges) if getattr(edge.node, "variable", None) is not None]
+    if not products and not at_parameters:
+        return Measured(cut.gramian())
+    rows = [project(product) for product in products]
+    blocks = Blocks(len(cut.names), [None] * (2 * len(products) + len(at_parameters)))
+    for number in range(len(cut.names)):
+        gradients, found = cut.of_task(number), list[Tensor | None]()
+        for product, delta, kept in zip(products, deltas(cut.edges, gradients, products), rows, strict=True):
+            parts = [] if delta is None else layer_gradient(thin(delta, product), product, kept)
+            found += [*parts, *[None] * (2 - len(parts))]
+        blocks.put(number, [*found, *[gradients[place] for place in at_parameters]])
+    return Measured(inner_products(blocks.values, len(cut.names)), blocks.values)

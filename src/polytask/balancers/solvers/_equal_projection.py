@@ -1,0 +1,53 @@
+"""Weights with which the direction has the same projection onto every gradient."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from polytask.balancers.solvers._unit import Unit, may_wait, spectrum, unit
+
+
+def equal_projection_weights(gramian: Float[Tensor, "*s k k"]) -> Float[Tensor, "*s k"]:
+    """`v = pinv(G) sqrt(diag G)`, `a = v / sum v`: IMTL-G. Weights may be negative.
+
+    With linearly independent gradients `<g_i, d> / ||g_i||` is the same for all i. Whether they are is asked of the cosines, so
+    that gradients of very different lengths count as independent; dependent ones have the pseudoinverse of G itself, over its
+    numerical rank (`k ε` of the input's type). Multiplied by a number the Gramian has the same weights.
+
+    Where `v` is zero (zero Gramian, exactly opposite gradients of the same length) all weights are 1 / k, and d is then zero by
+    itself. Where only its sum is zero, no weights of sum 1 exist: then `v / sum |v|`.
+
+    Cost: one eigendecomposition of size k, two where gradients are dependent.
+
+    Source: Liu et al. 2021, "Towards Impartial Multi-task Learning", eq. 5 and 6, in the form for dependent gradients of
+    Quinton & Rey 2024, "Jacobian Descent for Multi-Objective Optimization", appendix B (both from memory).
+
+    Args:
+        gramian: Inner products of the task gradients, of replicas.
+    """
+    lengths = unit(gramian)
+    there = (lengths.norms > 0).double()
+    values, vectors, kept = spectrum(lengths.cosines, gramian.dtype)
+    least = lengths.norms.masked_fill(there == 0, torch.inf).amin(-1, keepdim=True)
+    v = least * lengths.inverse * _applied(values, vectors, there)
+    independent = kept.all(-1, keepdim=True)
+    if not (may_wait(v) and bool(independent.all())):
+        v = torch.where(independent, v, _pseudoinverse(lengths, gramian.dtype))
+    total, size = v.sum(-1, keepdim=True), v.abs().sum(-1, keepdim=True)
+    rounding = v.shape[-1] * torch.finfo(gramian.dtype).eps
+    weights = v / torch.where(total.abs() > rounding * size, total, size)
+    return torch.where(size > rounding, weights, 1 / v.shape[-1]).to(gramian.dtype)
+
+
+def _pseudoinverse(lengths: Unit, precision: torch.dtype) -> Tensor:
+    """`pinv(G) sqrt(diag G)`, with the greatest length as the unit."""
+    top = lengths.norms.amax(-1, keepdim=True)
+    norms = lengths.norms / torch.where(top == 0, 1.0, top)
+    values, vectors, kept = spectrum(lengths.cosines * norms.unsqueeze(-1) * norms.unsqueeze(-2), precision)
+    return _applied(torch.where(kept, values, torch.inf), vectors, norms)
+
+
+def _applied(values: Tensor, vectors: Tensor, to: Tensor) -> Tensor:
+    """`V diag(1 / values) V'` times a vector."""
+    along = (vectors.mT @ to.unsqueeze(-1)) / values.unsqueeze(-1)
+    return (vectors @ along).squeeze(-1)

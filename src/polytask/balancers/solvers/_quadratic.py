@@ -1,0 +1,43 @@
+"""Convex quadratic problems of nonnegative variables, exactly: an exchange of sets where that settles, else an interior point."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from polytask.balancers.solvers._exchange import Quadratic, exchange
+from polytask.balancers.solvers._interior import interior_point
+from polytask.balancers.solvers._unit import may_wait
+
+_ROUNDS = 8  # what has not settled by then mostly never does
+_CACHED = 2**17  # numbers of float64 that a core's cache holds: so much is factorised at once on the CPU
+
+
+def minimum(problem: Quadratic, free: Bool[Tensor, "b m k"] | None = None) -> Float[Tensor, "b m k"]:
+    """The point at which the problem is least.
+
+    Args:
+        problem: What is minimised.
+        free: Variables that are thought to be above 0 at the minimum; a good guess saves time.
+    """
+    if not may_wait(problem.offset):
+        return _interior(problem)
+    x, done = exchange(problem, problem.offset < 0 if free is None else free, rounds=_ROUNDS)
+    if not bool(done.all()):
+        unsettled = (~done).nonzero()
+        for part in torch.split(unsettled, max(1, _CACHED // problem.matrix.shape[-1] ** 2)):
+            batch, row = part.unbind(-1)
+            price = None if problem.price is None else problem.price[batch, row].unsqueeze(1)
+            hard = Quadratic(problem.matrix[batch], problem.offset[batch, row].unsqueeze(1), price)
+            x[batch, row] = _interior(hard).squeeze(1)
+    return x
+
+
+def _interior(problem: Quadratic) -> Tensor:
+    """An interior point, then a last exchange from the set that it found."""
+    matrix, offset, price = problem
+    size = offset.abs().amax(-1, keepdim=True)
+    size = torch.where(size > 0, size, 1.0) if price is None else torch.ones_like(size)
+    slope = offset / size
+    x, slack = interior_point(matrix.unsqueeze(1), slope, price)
+    exact, done = exchange(Quadratic(matrix, slope, price), x > slack, rounds=2)
+    return size * torch.where(done.unsqueeze(-1), exact, x)

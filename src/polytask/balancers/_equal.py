@@ -1,8 +1,9 @@
 """The plain sum."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import final
 
+from jaxtyping import Float
 from torch import Tensor
 
 from polytask.balancers._loss import LossBalancer
@@ -32,9 +33,6 @@ class Equal(LossBalancer):
         (tensor(8.), tensor(1.))
     """
 
-    def objective(self, losses: Mapping[str, Tensor]) -> Tensor:
+    def objective(self, losses: Float[Tensor, " k"], names: Sequence[str]) -> Tensor:  # noqa: ARG002 - all alike
         """`Σ_k L_k`."""
-        total, *others = losses.values()
-        for loss in others:
-            total = total + loss
-        return total
+        return losses.sum()

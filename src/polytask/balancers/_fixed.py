@@ -1,13 +1,14 @@
 """A weighted sum whose weights the user chose."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import final
 
+from jaxtyping import Float
 from torch import Tensor
 
+from polytask.balancers._given import Given
 from polytask.balancers._loss import LossBalancer
-from polytask.errors import ConfigError, message, nearest
+from polytask.errors import ConfigError, message
 
 
 @final
@@ -41,20 +42,11 @@ class Fixed(LossBalancer):
 
     def __init__(self, tasks: Sequence[str], *, weights: Mapping[str, float]) -> None:
         super().__init__(tasks)
-        for name, weight in weights.items():
-            if name not in self.tasks:
-                raise ConfigError(
-                    message("A weight names an unknown task.", received=repr(name), way_out=nearest(name, self.tasks))
-                )
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ConfigError(message(f"The weight of task {name!r} must be a number >= 0.", received=weight))
+        self._given = Given(self.tasks, weights, what="weight")
         self.weights = {name: float(weights.get(name, 1.0)) for name in self.tasks}
         if not any(self.weights.values()):
             raise ConfigError(message("At least one task needs a weight above 0.", received=dict(weights)))
 
-    def objective(self, losses: Mapping[str, Tensor]) -> Tensor:
+    def objective(self, losses: Float[Tensor, " k"], names: Sequence[str]) -> Tensor:
         """`Σ_k w_k L_k`."""
-        total, *others = (self.weights[name] * loss for name, loss in losses.items())
-        for loss in others:
-            total = total + loss
-        return total
+        return (self._given.at(names) * losses).sum()

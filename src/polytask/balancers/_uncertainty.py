@@ -1,16 +1,15 @@
 """Weights that are learned noise levels."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from polytask.balancers._loss import LossBalancer
-from polytask.errors import ConfigError, message
-
-_PREFIX = "task_"  # keeps a task called "keys" or "train" from hiding a method of nn.ParameterDict
+from polytask.balancers._scalars import BoundedScalars
 
 
 @final
@@ -55,25 +54,17 @@ class Uncertainty(LossBalancer):
 
     def __init__(self, tasks: Sequence[str], *, init: float = 0.0, bounds: tuple[float, float] = (-6.0, 6.0)) -> None:
         super().__init__(tasks)
-        if len(bounds) != 2 or not bounds[0] <= init <= bounds[1]:
-            raise ConfigError(message("`init` must lie inside `bounds`.", received=f"init {init}, bounds {tuple(bounds)}"))
-        self.bounds = (float(bounds[0]), float(bounds[1]))
-        self._log_variances = nn.ParameterDict({_PREFIX + name: nn.Parameter(torch.tensor(float(init))) for name in self.tasks})
+        self._log_variances = BoundedScalars(self.tasks, init=init, bounds=bounds)
 
     def log_variance(self, task: str) -> nn.Parameter:
         """The parameter `s_k` of one task."""
-        parameter: nn.Parameter = self._log_variances[_PREFIX + task]
-        return parameter
+        return self._log_variances.of(task)
 
     def sigma(self) -> dict[str, float]:
         """Learned noise level `e^(s_k / 2)` of each task, in the unit of its loss; waits for the device."""
         return {name: math.exp(0.5 * float(self.log_variance(name).detach())) for name in self.tasks}
 
-    def objective(self, losses: Mapping[str, Tensor]) -> Tensor:
+    def objective(self, losses: Float[Tensor, " k"], names: Sequence[str]) -> Tensor:
         """`Σ_k e^(-s_k) L_k + s_k / 2`."""
-        own: list[Tensor] = [self.log_variance(name) for name in losses]
-        with torch.no_grad():
-            for parameter in own:  # projected, not clamped in the graph: beyond a bound a clamp has no gradient to come back by
-                parameter.clamp_(*self.bounds)
-        s, loss = torch.stack(own), torch.stack(list(losses.values()))
-        return (torch.exp(-s) * loss + 0.5 * s).sum()
+        s = self._log_variances.at(names)
+        return (torch.exp(-s) * losses + 0.5 * s).sum()

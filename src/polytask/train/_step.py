@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from polytask.batch import Batch
 from polytask.model import MultiTaskModel
 from polytask.precision import autocast, matmul_precision
 from polytask.sharing import private_parameters
+from polytask.train._again import Draws, draws, losses_again
 
 
 @runtime_checkable
@@ -72,9 +74,17 @@ def accumulated_step(
     Args: as of `train_step`, with several batches.
     """
     optimizer.zero_grad()
-    with matmul_precision(precision, batches[0].features.categorical.device):
-        balances = [_backward(model, balancer, batch, precision) for batch in batches]
-    if not any(balance.losses for balance in balances):
+    device = batches[0].features.categorical.device
+    looks_again = type(balancer).after_step is not Balancer.after_step
+    balances: list[Balance] = []
+    last: tuple[Batch, Draws] | None = None
+    with matmul_precision(precision, device):
+        for batch in batches:
+            before = draws(device) if looks_again else {}
+            balances.append(_backward(model, balancer, batch, precision))
+            if balances[-1].losses:
+                last = (batch, before)
+    if last is None:
         return balances
     if len(batches) > 1:
         for parameter in _parameters(optimizer):
@@ -84,19 +94,19 @@ def accumulated_step(
         _clip(optimizer, clip)
     optimizer.step()
     model.sharing.after_step(optimizer.param_groups[0]["lr"])
-    balancer.after_step(lambda: model.losses(model(batches[-1].features), batches[-1].labels))
+    balancer.after_step(partial(losses_again, model, last[0], precision, last[1]))
     return balances
 
 
 def _backward(model: MultiTaskModel, balancer: Balancer, batch: Batch, precision: str) -> Balance:
     with autocast(precision, batch.features.categorical.device):
-        outputs = model(batch.features)
+        outputs = model(batch.features, apart=balancer.compares_gradients)
         losses = model.losses(outputs, batch.labels)
         penalty = model.penalty(outputs, batch.labels)
     if not losses:
         return Balance({}, {})
     with _untouched(model, [task.name for task in model.tasks if task.name not in losses]):
-        return balancer.backward(losses, junction=outputs.junction, penalty=penalty)
+        return balancer.backward(losses, junction=outputs.shared, penalty=penalty)
 
 
 @contextmanager

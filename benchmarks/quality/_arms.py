@@ -14,7 +14,7 @@ from _equal_size import equal_size
 from torch import nn
 
 import polytask
-from polytask.data.catalog import Adult, CensusIncome, Dataset, Sarcos
+from polytask.data.catalog import Adult, CensusIncome, Dataset, Sarcos, Tox21
 from polytask.data.synthetic import CorrelatedRegression
 from polytask.heads import Heads
 from polytask.sharing import SHARINGS
@@ -39,6 +39,7 @@ class Work(NamedTuple):
         epochs: Passes over the training rows.
         tasks: Names of the tasks that take part; all where empty.
         tuned_on: Whose choice of the setting holds; itself where empty.
+        embedding: Width of each column's representation.
     """
 
     data: Dataset | CorrelatedRegression
@@ -48,6 +49,7 @@ class Work(NamedTuple):
     epochs: int
     tasks: tuple[str, ...] = ()
     tuned_on: str = ""
+    embedding: int = EMBEDDING
 
 
 CORRELATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -57,6 +59,9 @@ WORKS: dict[str, Work] = {
     "census2": Work(CensusIncome(group=2), 100_000, GRID, 1024, 8),
     "adult": Work(Adult(), 50_000, GRID, 512, 15, ("income", "never_married", "bachelor")),
     "sarcos": Work(Sarcos(), 50_000, tuple({**rate, "dropout": 0.0} for rate in RATES), 64, 80),
+    # For balancers: as many trainings again, so shorter ones.
+    "census_short": Work(CensusIncome(group=1), 50_000, tuple({**rate, "dropout": 0.2} for rate in RATES), 2048, 3),
+    "tox21": Work(Tox21(), 50_000, tuple({**rate, "dropout": 0.5} for rate in RATES), 256, 20, embedding=128),
     **{
         f"ple-{p:g}": Work(CorrelatedRegression(recipe="ple2020", correlation=p), 100_000, RATES, 1024, 1, tuned_on=PLE_TUNED)
         for p in CORRELATIONS
@@ -74,6 +79,8 @@ class Job(NamedTuple):
     source: str
     folder: str
     tiny: bool
+    balancer: str = ""
+    """A table of the balancer's options as JSON; the plain sum where empty."""
 
     @property
     def file(self) -> Path:
@@ -90,6 +97,7 @@ class Job(NamedTuple):
             self.tiny,
         ]
         decides += [dataclasses.asdict(work.data), PLE_ROWS]
+        decides += [work.embedding, self.balancer] if self.balancer else []
         key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:10]
         return Path(self.folder) / self.work / f"{self.arm}-{key}-{self.seed}.npz"
 
@@ -153,23 +161,24 @@ def tabled(job: Job, work: Work) -> Result:
     files, features, tasks = prepared(job)
     setting = work.settings[job.setting]
     heads = {"hidden": TOWER}
-    options, _ = equal_size(job.arm, EMBEDDING * len(features), tasks, heads, work.parameters)
+    options, _ = equal_size(job.arm, work.embedding * len(features), tasks, heads, work.parameters)
     plan = {"epochs": work.epochs, "batch_size": work.batch, "precision": "auto", "seed": job.seed}
     fitted = polytask.fit(
         str(files["train"]),
         tasks,
         valid=str(files["valid"]),
         data={"cache": str(Path(job.folder) / "encoded")},
-        encoder={"name": "tabular", "embedding_dim": EMBEDDING, "numeric_dim": EMBEDDING},
+        encoder={"name": "tabular", "embedding_dim": work.embedding, "numeric_dim": work.embedding},
         sharing={"name": job.arm, **options, "dropout": setting["dropout"]},
         heads=heads,
+        balancer=json.loads(job.balancer or '{"name": "equal"}'),
         feature=features,
         features={"include": [feature["name"] for feature in features]},
         train={**plan, "device": "cpu", **({"max_steps": 20} if job.tiny else {})},
         optimizer={"lr": setting["lr"], "weight_decay": 0.1},
         schedule={"kind": "cosine", "warmup_steps": 10 if job.tiny else 100},
     )
-    assert fitted.model.sharing.in_features == EMBEDDING * len(features)
+    assert fitted.model.sharing.in_features == work.embedding * len(features)
     trained = [p for part in (fitted.model.sharing, fitted.model.heads) for p in part.parameters() if p.requires_grad]
     about = {"parameters": sum(p.numel() for p in trained), "options": options}
     predicted = {part: fitted.predict(str(files[part])) for part in ("valid", "test")}

@@ -5,13 +5,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from polytask.balancers.solvers._exchange import Quadratic, minimum_on_face
-from polytask.balancers.solvers._min_norm import relative_price, simplex_problem
+from polytask.balancers.solvers._min_norm import simplex_problem
 from polytask.balancers.solvers._quadratic import minimum
-from polytask.balancers.solvers._unit import may_wait, positive, unit
+from polytask.balancers.solvers._unit import may_wait, positive, relative_price, unit
 
 _ITERATIONS = 60  # 2 to 6 are needed; as many halvings of the logarithm as float64 can tell apart
 _DEVICE_ITERATIONS = 10  # where nothing may wait for the device
-_EXACT = 1e-13  # relative error of the length of the added part
+_EXACT = 1e-12  # relative error of the length of the added part
 _ROUNDING = 4 * torch.finfo(torch.float64).eps
 _STATIONARY = 64 * torch.finfo(torch.float64).eps  # squared length, times k: a convex combination that is zero up to rounding
 
@@ -43,7 +43,8 @@ def conflict_averse_weights(gramian: Float[Tensor, "*s k k"], c: float) -> Float
     mean = norms / tasks
     slopes = (matrix @ mean.unsqueeze(-1)).squeeze(-1)
     length = (mean * slopes).sum(-1, keepdim=True).sqrt()
-    problem = simplex_problem(matrix, torch.where(length == 0, 0.0, slopes / length), relative_price(norms, inverse))
+    slopes = torch.where(length == 0, 0.0, slopes / length).masked_fill(norms == 0, 1.0)  # nothing to gain: never chosen
+    problem = simplex_problem(matrix, slopes, relative_price(norms, inverse))
     added = _added(problem, c).view(norms.shape)
     return (1 / tasks + length * added * inverse).to(gramian.dtype)
 
@@ -61,21 +62,22 @@ def _added(problem: Quadratic, c: float) -> Float[Tensor, "b 1 k"]:
     return torch.where(stuck, near, _on_sphere(problem, c, nearest, stuck))
 
 
-def _on_sphere(problem: Quadratic, c: float, x: Tensor, stuck: Bool[Tensor, "b 1 1"]) -> Tensor:
+def _on_sphere(problem: Quadratic, c: float, nearest: Tensor, stuck: Bool[Tensor, "b 1 1"]) -> Tensor:
     """`x(t) / t` of length c, with `x(t)` the minimum of `||x||² / 2 + t offset . x`: its length falls as t grows."""
     matrix, offset, price = problem
-    low = t = _length(matrix, x) / c
-    longest = 1.0 if price is None else 1.0 / price.amin(-1, keepdim=True)
-    high = torch.ones_like(low) * longest / c
-    for _ in range(_ITERATIONS if may_wait(x) else _DEVICE_ITERATIONS):
-        x = minimum(problem._replace(offset=t * offset), x > 0)
-        size = _length(matrix, x)
+    low = t = _length(matrix, nearest) / c
+    longest = 1.0 if price is None else 1.0 / price.masked_fill(price == 0, 1.0).amin(-1, keepdim=True)
+    high, free = torch.ones_like(low) * longest / c, nearest > 0
+    for _ in range(_ITERATIONS if may_wait(t) else _DEVICE_ITERATIONS):
+        small = t.clamp_max(1.0)  # x and t are divided by t where it is above 1: then all numbers are of the order of 1
+        x = minimum(Quadratic(matrix, small * offset, None if price is None else t.clamp_min(1.0) * price), free)
+        free, size = x > 0, _length(matrix, x)
         bound = _EXACT * size + _ROUNDING * x.sum(-1, keepdim=True) ** 2 / size
-        if may_wait(x) and bool((stuck | ((size - c * t).abs() <= bound)).all()):
+        if may_wait(t) and bool((stuck | ((size - c * small).abs() <= bound)).all()):
             break
-        low, high = torch.where(size > c * t, t, low), torch.where(size > c * t, high, t)
-        t = _next(problem, c, x > 0, low, high)
-    return x / t
+        low, high = torch.where(size > c * small, t, low), torch.where(size > c * small, high, t)
+        t = _next(problem, c, free, low, high)
+    return x / small
 
 
 def _next(problem: Quadratic, c: float, free: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balancers.solvers._unit import Unit, may_wait, spectrum, unit
+from polytask.balancers.solvers._unit import Unit, may_wait, relative_price, spectrum, unit
 
 
 def equal_projection_weights(gramian: Float[Tensor, "*s k k"]) -> Float[Tensor, "*s k"]:
@@ -28,15 +28,15 @@ def equal_projection_weights(gramian: Float[Tensor, "*s k k"]) -> Float[Tensor, 
     lengths = unit(gramian)
     there = (lengths.norms > 0).double()
     values, vectors, kept = spectrum(lengths.cosines, gramian.dtype)
-    least = lengths.norms.masked_fill(there == 0, torch.inf).amin(-1, keepdim=True)
-    v = least * lengths.inverse * _applied(values, vectors, there)
+    price = relative_price(lengths.norms, lengths.inverse) + 0.0 * lengths.norms  # what is not finite stays so
+    v = price * _applied(values, vectors, there)
     independent = kept.all(-1, keepdim=True)
     if not (may_wait(v) and bool(independent.all())):
         v = torch.where(independent, v, _pseudoinverse(lengths, gramian.dtype))
     total, size = v.sum(-1, keepdim=True), v.abs().sum(-1, keepdim=True)
     rounding = v.shape[-1] * torch.finfo(gramian.dtype).eps
     weights = v / torch.where(total.abs() > rounding * size, total, size)
-    return torch.where(size > rounding, weights, 1 / v.shape[-1]).to(gramian.dtype)
+    return torch.where(size <= rounding, 1 / v.shape[-1], weights).to(gramian.dtype)
 
 
 def _pseudoinverse(lengths: Unit, precision: torch.dtype) -> Tensor:

@@ -17,7 +17,7 @@ class Quadratic(NamedTuple):
     Args:
         matrix: Positive definite.
         offset: Linear parts of m problems on the same matrix.
-        price: What a unit of each variable costs, positive.
+        price: What a unit of each variable costs, 0 or more.
     """
 
     matrix: Float[Tensor, "b k k"]
@@ -45,12 +45,14 @@ def exchange(
         The last point, and which problems settled: there it is the minimum.
     """
     matrix, offset, price = problem
-    size = offset.abs().amax(-1, keepdim=True) if price is None else price.amax(-1, keepdim=True)
+    size = offset.abs().amax(-1, keepdim=True)
     for turn in range(rounds):
         x, level = minimum_on_face(problem, free)
-        slope = torch.baddbmm(offset, x, matrix)
-        slack = slope if price is None else slope - level * price
+        slack = torch.baddbmm(offset, x, matrix)
         bound = _ROUNDING * (x.abs().sum(-1, keepdim=True) + size)
+        if price is not None:
+            paid = level * price
+            slack, bound = slack - paid, bound + _ROUNDING * paid.abs()
         wrong = ~(torch.where(free, x, slack + bound) >= 0)  # a NaN is wrong
         done = ~wrong.any(-1)
         if turn == rounds - 1 or (may_wait(done) and bool(done.all())):

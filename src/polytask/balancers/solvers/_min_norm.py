@@ -6,7 +6,7 @@ from torch import Tensor
 
 from polytask.balancers.solvers._exchange import Quadratic
 from polytask.balancers.solvers._quadratic import minimum
-from polytask.balancers.solvers._unit import positive, unit
+from polytask.balancers.solvers._unit import positive, relative_price, unit
 
 
 def min_norm_weights(gramian: Float[Tensor, "*s k k"]) -> Float[Tensor, "*s k"]:
@@ -33,11 +33,6 @@ def min_norm_weights(gramian: Float[Tensor, "*s k k"]) -> Float[Tensor, "*s k"]:
     weights = x.view(price.shape) * price
     weights = torch.where(zero.any(-1, keepdim=True), zero.to(weights.dtype), weights)
     return (weights / weights.sum(-1, keepdim=True)).to(gramian.dtype)
-
-
-def relative_price(norms: Float[Tensor, "*s k"], inverse: Float[Tensor, "*s k"]) -> Float[Tensor, "*s k"]:
-    """Share of the simplex that one unit of length of each gradient takes, relative to the shortest that is not zero."""
-    return (inverse / inverse.amax(-1, keepdim=True)).masked_fill(norms == 0, 1.0)
 
 
 def simplex_problem(matrix: Float[Tensor, "*s k k"], offset: Float[Tensor, "*s k"], price: Float[Tensor, "*s k"]) -> Quadratic:

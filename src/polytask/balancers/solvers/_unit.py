@@ -51,6 +51,14 @@ def positive(cosines: Float[Tensor, "*s k k"]) -> Float[Tensor, "*s k k"]:
     return lifted
 
 
+def relative_price(norms: Float[Tensor, "*s k"], inverse: Float[Tensor, "*s k"]) -> Float[Tensor, "*s k"]:
+    """Share of the simplex that one unit of length of each gradient takes, relative to the shortest that is not zero.
+
+    A zero gradient takes nothing, and 1 where all are zero.
+    """
+    return torch.where(norms.amax(-1, keepdim=True) == 0, 1.0, inverse / inverse.amax(-1, keepdim=True))
+
+
 def may_wait(tensor: Tensor) -> bool:
     """Whether Python may look at the values of a tensor. Only on the CPU: on a device the answer would have to be waited for."""
     return tensor.device.type == "cpu"

@@ -1,6 +1,7 @@
 """FAMO: the published update, equal rates of log loss, an exact resume, and a second look that sees the step alone."""
 
 import copy
+import itertools
 import math
 
 import pytest
@@ -83,7 +84,7 @@ def test_two_tasks_of_unlike_scale_and_speed_fall_at_one_rate():
 def test_a_slower_task_gains_weight():
     balancer = FAMO(["a", "b"])
     shares = [step(balancer, {"a": 1.0, "b": 1.0}, {"a": 0.5, "b": 0.9})["b"] for _ in range(20)]
-    assert all(later > earlier for earlier, later in zip(shares[1:], shares[2:], strict=False))
+    assert all(later > earlier for earlier, later in itertools.pairwise(shares))
     assert shares[0] == 1.0
 
 

@@ -97,6 +97,24 @@ def test_objective_and_gradients_are_those_of_the_formula():
     assert balancer.log_variance("a").grad.item() == pytest.approx(0.5 - math.exp(-0.4) * 0.3)
 
 
+def test_is_torchjd_with_a_loss_that_carries_its_half():
+    scalarization = pytest.importorskip("torchjd.scalarization", reason="TorchJD is not installed")
+    other, balancer = scalarization.UW(2), Uncertainty(["a", "b"])
+    steps = [torch.optim.SGD(one.parameters(), lr=0.1) for one in (other, balancer)]
+    for number in range(4):
+        values = {"a": 0.2 + number, "b": 5.0 - number}
+        losses = torch.tensor([2 * value for value in values.values()], requires_grad=True)  # there the objective has the half
+        ours = {name: torch.tensor(value, requires_grad=True) for name, value in values.items()}
+        for step in steps:
+            step.zero_grad()
+        other(losses).backward()
+        balancer.backward(ours)
+        assert [loss.grad.item() for loss in ours.values()] == pytest.approx((2 * losses.grad).tolist())
+        for step in steps:
+            step.step()
+    assert [balancer.log_variance(name).item() for name in values] == pytest.approx(other.log_var.tolist())
+
+
 def test_small_toy_ends_where_the_notebook_did():
     """100 rows, 1024 units, 2000 epochs of batches of 20, Adam 1e-3: the notebook reads sigma [8.587, 0.920].
 

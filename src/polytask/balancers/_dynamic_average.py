@@ -10,6 +10,7 @@ from torch import Tensor
 from polytask.balancers._epoch_means import EpochMeans
 from polytask.balancers._given import check_positive
 from polytask.balancers._loss import LossBalancer
+from polytask.balancers._places import Places
 from polytask.balancers._state import PerTaskState
 
 
@@ -54,6 +55,7 @@ class DynamicAverage(LossBalancer):
         super().__init__(tasks)
         check_positive(temperature=temperature, floor=floor)
         self.temperature, self.floor = temperature, floor
+        self._places = Places(sorted(self.tasks))
         self.epoch = EpochMeans(self.tasks)
         self.last = PerTaskState(self.tasks, fill=0.0)  # 0: no epoch is known
         self.ratio = PerTaskState(self.tasks, fill=1.0)
@@ -61,9 +63,9 @@ class DynamicAverage(LossBalancer):
     def objective(self, losses: Float[Tensor, " k"], names: Sequence[str]) -> Tensor:
         """`Σ_k w_k L_k`."""
         self.epoch.add(names, losses.detach())
-        everyone = len(self.tasks) * torch.softmax(self.ratio.value / self.temperature, 0)
-        weights = everyone if tuple(names) == self.tasks else everyone[self.ratio.index(names)]
-        return (weights * losses).sum()
+        ratios = self.ratio.at(self._places.order)  # sorted names: sums round alike in whatever order the tasks are given
+        weights = len(self.tasks) * torch.softmax(ratios / self.temperature, 0)
+        return (weights[self._places.of(names, losses.device)] * losses).sum()
 
     @torch.no_grad()
     def after_epoch(self) -> None:

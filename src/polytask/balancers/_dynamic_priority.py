@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polytask.balancers._loss import LossBalancer
+from polytask.balancers._places import Places
 from polytask.balancers._state import PerTaskState
 from polytask.errors import ConfigError, message
 
@@ -58,19 +59,19 @@ class DynamicPriority(LossBalancer):
         if not 0 < rate <= 1:
             raise ConfigError(message("`rate` must lie in (0, 1].", received=rate))
         self.focus, self.rate = focus, rate
+        self._places = Places(sorted(self.tasks))
         self.performance = PerTaskState(self.tasks, fill=0.0)  # 0: not seen yet
 
     def objective(self, losses: Float[Tensor, " k"], names: Sequence[str]) -> Tensor:
         """`Σ_k w_k L_k`."""
         self._look(losses.detach(), names)
-        kappa = self.performance.value
+        kappa = self.performance.at(self._places.order)  # sorted names: sums round alike in whatever order the tasks are given
         urgency = torch.where(kappa > 0, -((1 - kappa) ** self.focus) * torch.log(kappa), 0.0)
-        everyone = (kappa > 0).sum() / urgency.sum() * urgency
-        weights = everyone if tuple(names) == self.tasks else everyone[self.performance.index(names)]
-        return (weights * losses).sum()
+        weights = (kappa > 0).sum() / urgency.sum() * urgency
+        return (weights[self._places.of(names, losses.device)] * losses).sum()
 
     @torch.no_grad()
     def _look(self, losses: Tensor, names: Sequence[str]) -> None:
-        before, now = self.performance.at(names), torch.exp(-losses).clamp(_LEAST, 1 - _LEAST)
+        before, now = self.performance.at(names), torch.exp(-losses).to(self.performance.value).clamp(_LEAST, 1 - _LEAST)
         after = torch.where(before > 0, torch.lerp(before, now, self.rate), now)
         self.performance.put(names, torch.where(torch.isfinite(losses), after, before))

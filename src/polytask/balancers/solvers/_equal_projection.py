@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balancers.solvers._unit import Unit, may_wait, relative_price, spectrum, unit
+from polytask.balancers.solvers._unit import Unit, may_wait, relative_price, solved, spectrum, unit
 
 
 def equal_projection_weights(gramian: Float[Tensor, "*s k k"]) -> Float[Tensor, "*s k"]:
@@ -26,17 +26,24 @@ def equal_projection_weights(gramian: Float[Tensor, "*s k k"]) -> Float[Tensor, 
         gramian: Inner products of the task gradients, of replicas.
     """
     lengths = unit(gramian)
-    there = (lengths.norms > 0).double()
-    values, vectors, kept = spectrum(lengths.cosines, gramian.dtype)
     price = relative_price(lengths.norms, lengths.inverse) + 0.0 * lengths.norms  # what is not finite stays so
-    v = price * _applied(values, vectors, there)
-    independent = kept.all(-1, keepdim=True)
-    if not (may_wait(v) and bool(independent.all())):
-        v = torch.where(independent, v, _pseudoinverse(lengths, gramian.dtype))
+    there = (lengths.norms > 0).to(price.dtype)
+    projected = solved(lengths.cosines, there)
+    v = _by_rank(lengths, price, there, gramian.dtype) if projected is None else price * projected
     total, size = v.sum(-1, keepdim=True), v.abs().sum(-1, keepdim=True)
     rounding = v.shape[-1] * torch.finfo(gramian.dtype).eps
     weights = v / torch.where(total.abs() > rounding * size, total, size)
     return torch.where(size <= rounding, 1 / v.shape[-1], weights).to(gramian.dtype)
+
+
+def _by_rank(lengths: Unit, price: Tensor, there: Tensor, precision: torch.dtype) -> Tensor:
+    """`C^-1 1` by the cosines where they have full rank, the pseudoinverse of G where not."""
+    values, vectors, kept = spectrum(lengths.cosines, precision)
+    independent = kept.all(-1, keepdim=True)
+    v = price * _applied(values, vectors, there)
+    if may_wait(v) and bool(independent.all()):
+        return v
+    return torch.where(independent, v, _pseudoinverse(lengths, precision))
 
 
 def _pseudoinverse(lengths: Unit, precision: torch.dtype) -> Tensor:

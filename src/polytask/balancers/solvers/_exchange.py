@@ -9,6 +9,7 @@ from torch import Tensor
 from polytask.balancers.solvers._unit import may_wait
 
 _ROUNDING = 4 * torch.finfo(torch.float64).eps
+_SMALL = 16  # tasks up to which choosing rows costs more than solving all, on the CPU
 
 
 class Quadratic(NamedTuple):
@@ -49,37 +50,35 @@ def exchange(
     for turn in range(rounds):
         x, level = minimum_on_face(problem, free)
         slack = torch.baddbmm(offset, x, matrix)
-        bound = _ROUNDING * (x.abs().sum(-1, keepdim=True) + size)
+        bound = (x.sum(-1, keepdim=True) + size) * _ROUNDING  # of the slack; where an x is negative it does not matter
         if price is not None:
             paid = level * price
-            slack, bound = slack - paid, bound + _ROUNDING * paid.abs()
-        wrong = ~(torch.where(free, x, slack + bound) >= 0)  # a NaN is wrong
-        done = ~wrong.any(-1)
+            slack, bound = slack - paid, bound + paid.abs() * _ROUNDING
+        right = torch.where(free, x, slack + bound) >= 0  # a NaN is not
+        done = right.all(-1)
         if turn == rounds - 1 or (may_wait(done) and bool(done.all())):
             break
-        free = free ^ wrong
+        free = free == right
     return x, done
 
 
-def minimum_on_face(problem: Quadratic, free: Tensor) -> tuple[Tensor, Tensor]:
+def minimum_on_face(problem: Quadratic, free: Bool[Tensor, "b m k"]) -> tuple[Tensor, Tensor]:
     """The minimum with the variables that are not free at 0 and the others of any sign, and the multiplier of the price."""
     matrix, offset, price = problem
-    right = [-offset] if price is None else [-offset, price]
-    width = int(free.sum(-1).amax()) if may_wait(free) else free.shape[-1]
-    solved = _solved(matrix, torch.stack(right, -1), free.to(matrix.dtype), width)
     if price is None:
-        return solved[..., 0], offset[..., :1]
-    x, across = solved.unbind(-1)
+        return _solved(matrix, -offset.unsqueeze(-1), free).squeeze(-1), offset[..., :1]
+    x, across = _solved(matrix, torch.stack([-offset, price], -1), free).unbind(-1)
     level = (1.0 - (price * x).sum(-1, keepdim=True)) / (price * across).sum(-1, keepdim=True)
     return x + level * across, level
 
 
-def _solved(matrix: Tensor, right: Tensor, free: Tensor, width: int) -> Tensor:
-    """Solves the rows and columns that are free (1) and gives 0 on the others (0); at most `width` of each problem are free."""
+def _solved(matrix: Tensor, right: Tensor, free: Tensor) -> Tensor:
+    """Solves the rows and columns that are free and gives 0 on the others."""
     batch, tasks, _ = matrix.shape
-    if width == tasks:
-        return _masked(matrix.unsqueeze(1), right, free)
-    kept, place = free.topk(width, dim=-1)
+    kept = free.to(matrix.dtype)
+    if tasks <= _SMALL or not may_wait(free):
+        return _masked(matrix.unsqueeze(1), right, kept)
+    kept, place = kept.topk(int(free.sum(-1).amax()), dim=-1)
     first = torch.arange(0, batch * tasks * tasks, tasks * tasks, device=matrix.device).view(batch, 1, 1, 1)
     part = matrix.take(first + place.unsqueeze(-1) * tasks + place.unsqueeze(-2))
     there = place.unsqueeze(-1).expand(*place.shape, right.shape[-1])
@@ -89,5 +88,5 @@ def _solved(matrix: Tensor, right: Tensor, free: Tensor, width: int) -> Tensor:
 def _masked(matrix: Tensor, right: Tensor, free: Tensor) -> Tensor:
     column = free.unsqueeze(-1)
     system = matrix * column * free.unsqueeze(-2)
-    system.diagonal(dim1=-2, dim2=-1).add_(1.0 - free)
+    system.diagonal(0, -2, -1).add_(1.0 - free)
     return torch.cholesky_solve(column * right, torch.linalg.cholesky_ex(system).L)

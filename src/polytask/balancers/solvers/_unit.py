@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 _ROUNDING = 4 * torch.finfo(torch.float64).eps
+_FAR = 0.03  # pivot, the sine of a gradient with those before it: the least eigenvalue is then far above rounding in float32
 
 
 class Unit(NamedTuple):
@@ -26,11 +27,11 @@ class Unit(NamedTuple):
 def unit(gramian: Float[Tensor, "*s k k"]) -> Unit:
     """Takes a Gramian apart. What is not finite stays so in `norms`, and from there reaches the weights."""
     gramian = gramian.detach().double()
-    norms = gramian.diagonal(dim1=-2, dim2=-1).clamp_min(0.0).sqrt()
+    norms = gramian.diagonal(0, -2, -1).clamp_min(0.0).sqrt()
     inverse = norms.reciprocal()
     inverse.masked_fill_(norms == 0, 0.0)
     cosines = gramian * inverse.unsqueeze(-1) * inverse.unsqueeze(-2)
-    cosines.diagonal(dim1=-2, dim2=-1).fill_(1.0)
+    cosines.diagonal(0, -2, -1).fill_(1.0)
     return Unit(cosines, norms, inverse)
 
 
@@ -41,13 +42,12 @@ def positive(cosines: Float[Tensor, "*s k k"]) -> Float[Tensor, "*s k k"]:
     float32 can have eigenvalues of -1e-7, and a quadratic problem on it no solution: then it is as much as the least eigenvalue
     lacks.
     """
-    tasks = cosines.shape[-1]
     lifted = cosines.clone()
-    lifted.diagonal(dim1=-2, dim2=-1).add_(tasks * _ROUNDING)
+    lifted.diagonal(0, -2, -1).add_(cosines.shape[-1] * _ROUNDING)
     if may_wait(lifted) and not bool(torch.linalg.cholesky_ex(lifted).info.any()):
         return lifted
     least = torch.linalg.eigvalsh(torch.nan_to_num(cosines))[..., :1]
-    lifted.diagonal(dim1=-2, dim2=-1).sub_(1.01 * least.clamp_max(0.0))
+    lifted.diagonal(0, -2, -1).sub_(1.01 * least.clamp_max(0.0))
     return lifted
 
 
@@ -62,6 +62,19 @@ def relative_price(norms: Float[Tensor, "*s k"], inverse: Float[Tensor, "*s k"])
 def may_wait(tensor: Tensor) -> bool:
     """Whether Python may look at the values of a tensor. Only on the CPU: on a device the answer would have to be waited for."""
     return tensor.device.type == "cpu"
+
+
+def solved(cosines: Float[Tensor, "*s k k"], right: Float[Tensor, "*s k"]) -> Float[Tensor, "*s k"] | None:
+    """The inverse of the cosines times a vector where they are far from singular, else None: a shortcut past the spectrum.
+
+    None too where it would have to be waited for whether they are.
+    """
+    if not may_wait(cosines):
+        return None
+    factor, info = torch.linalg.cholesky_ex(cosines)
+    if bool(info.any()) or float(factor.diagonal(0, -2, -1).amin()) < _FAR:
+        return None
+    return torch.cholesky_solve(right.unsqueeze(-1), factor).squeeze(-1)
 
 
 def spectrum(matrix: Float[Tensor, "*s k k"], precision: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balancers.solvers._unit import spectrum, unit
+from polytask.balancers.solvers._unit import solved, spectrum, unit
 
 
 def unit_sum_weights(gramian: Float[Tensor, "*s k k"]) -> Float[Tensor, "*s k"]:
@@ -25,9 +25,12 @@ def unit_sum_weights(gramian: Float[Tensor, "*s k k"]) -> Float[Tensor, "*s k"]:
         gramian: Inner products of the task gradients, of replicas.
     """
     cosines, norms, inverse = unit(gramian)
-    values, vectors, kept = spectrum(cosines, gramian.dtype)
-    along = vectors.mT @ (norms > 0).to(norms.dtype).unsqueeze(-1)
-    y = (vectors @ torch.where(kept.unsqueeze(-1), along / values.unsqueeze(-1), 0.0)).squeeze(-1)
+    there = (norms > 0).to(norms.dtype)
+    y = solved(cosines, there)
+    if y is None:
+        values, vectors, kept = spectrum(cosines, gramian.dtype)
+        along = torch.where(kept, (vectors.mT @ there.unsqueeze(-1)).squeeze(-1) / values, 0.0)
+        y = (vectors @ along.unsqueeze(-1)).squeeze(-1)
     projections = (cosines @ y.unsqueeze(-1)).squeeze(-1)  # of the direction onto gradients of length 1: 1 where independent
     length = (norms * projections).sum(-1, keepdim=True) / (y * projections).sum(-1, keepdim=True)
     found = y.abs().sum(-1, keepdim=True) > y.shape[-1] * torch.finfo(gramian.dtype).eps

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from polytask.errors import ConfigError, message
 from polytask.sharing._base import PerTask
-from polytask.sharing._gates import gate_network, gate_weights, mix, mix_own
-from polytask.sharing._mlps import MLPs, side_by_side, together
+from polytask.sharing._gates import gate_network, gate_weights, mix
+from polytask.sharing._mixtures import mixture
+from polytask.sharing._mlps import MLPs, by_group, side_by_side, together
 
 
 class LevelSizes(NamedTuple):
@@ -69,12 +70,11 @@ class Level(nn.Module):
     def forward(self, streams: Float[Tensor, "*k n d"], shared: Float[Tensor, "n d"], drop: float) -> Passed:
         """Mixes each task's experts and the shared ones, and for the shared stream all of them."""
         entry = streams.view_as(streams)  # views: places in the graph for what tasks alone send back, without the shared gate
-        own = torch.unflatten(together(self.task_experts.values(), streams if self.above else entry), 0, (-1, self.num_own))
+        own = by_group(self.task_experts.values(), streams if self.above else entry)
         common = self.shared_experts(shared)
         gates = gate_weights(together(self.task_gates.values(), entry), drop)
         own_seen, common_seen = own.view_as(own), common.view_as(common)
-        mixed = mix_own(gates[..., : self.num_own], own_seen)
-        mixed = mixed + mix(gates[..., self.num_own :], common_seen)
+        mixed = mixture(gates, own_seen, common_seen)
         return Passed(mixed, self._shared_stream(shared, own, common, drop), gates, common_seen, own_seen, entry)
 
     def _shared_stream(self, shared: Tensor, own: Tensor, common: Tensor, drop: float) -> Tensor:
@@ -102,9 +102,8 @@ def level_inputs(in_features: int, levels: Sequence[Sequence[int]]) -> list[int]
 
 def over_all_experts(gates: Float[Tensor, "k n _"], num_own: int) -> Float[Tensor, "k n e"]:
     """Spreads each task's gate (its own experts, then shared ones) over the experts of all tasks: 0 where it does not look."""
-    eye = torch.eye(len(gates), dtype=gates.dtype, device=gates.device)
-    own = torch.einsum("kne,kj->knje", gates[..., :num_own], eye).flatten(2)
-    return torch.cat([own, gates[..., num_own:]], dim=2)
+    own = torch.diag_embed(gates[..., :num_own].permute(1, 2, 0), dim1=0, dim2=2)
+    return torch.cat([own.flatten(2), gates[..., num_own:]], dim=2)
 
 
 def expert_owners(tasks: Sequence[str], num_own: int, num_shared: int) -> tuple[tuple[str, ...], ...]:

@@ -10,7 +10,7 @@ from polytask.sharing._base import Shared, Sharing
 from polytask.sharing._experts import ExpertPlan
 from polytask.sharing._gates import check_drop, gate_network, gate_weights, mix
 from polytask.sharing._history_experts import mean_of_steps
-from polytask.sharing._mlps import MLPs
+from polytask.sharing._mlps import MLPs, for_all
 
 
 @final
@@ -78,4 +78,4 @@ class OMoE(Sharing):
         gates = gate_weights(self.gate(flat), self.expert_dropout if self.training else 0.0)
         z = mix(gates, experts).squeeze(0)
         num_tasks = len(self.tasks)
-        return Shared(z.expand(num_tasks, -1, -1), (z,), gates.expand(num_tasks, -1, -1))
+        return Shared(for_all(z, num_tasks), (z,), gates.expand(num_tasks, -1, -1))

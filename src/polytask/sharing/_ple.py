@@ -87,4 +87,6 @@ class PLE(Sharing):
         last, below = passed[-1], passed[:-1][-1:]
         junction = (last.common, *(part for level in below for part in (level.common, level.own, level.entry)))
         gates = over_all_experts(last.gates, self.num_task_experts)
-        return Shared(streams, junction if below else (last.common, last.entry), gates)
+        if below:
+            return Shared(streams, junction, gates)
+        return Shared(streams, (last.common, last.entry), gates, taken=last.gates[..., self.num_task_experts :])

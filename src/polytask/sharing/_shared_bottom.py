@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polytask.sharing._base import Shared, Sharing
-from polytask.sharing._mlps import MLPs
+from polytask.sharing._mlps import MLPs, for_all
 
 
 @final
@@ -58,4 +58,4 @@ class SharedBottom(Sharing):
     def forward(self, x: Float[Tensor, "n d"]) -> Shared:
         """Gives the trunk's output to every task."""
         z = self.trunk(x).squeeze(0)
-        return Shared(z.expand(len(self.tasks), -1, -1), (z,))
+        return Shared(for_all(z, len(self.tasks)), (z,))

@@ -12,7 +12,7 @@ from polytask.testing import check_balancer
 
 
 def test_contract():
-    check_balancer(DynamicAverage)
+    check_balancer(DynamicAverage, scale="equivariant")
 
 
 def epochs(balancer, *history):

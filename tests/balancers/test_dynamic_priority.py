@@ -11,7 +11,7 @@ from polytask.testing import check_balancer
 
 
 def test_contract():
-    check_balancer(DynamicPriority)
+    check_balancer(DynamicPriority, scale="none")
     check_balancer(lambda tasks: DynamicPriority(tasks, focus=3.0, rate=1.0))
 
 

@@ -12,7 +12,7 @@ from polytask.testing import check_balancer
 
 
 def test_contract():
-    check_balancer(IMTLL)
+    check_balancer(IMTLL, scale="none")
     check_balancer(lambda tasks: IMTLL(tasks, init=-0.5), single_task_is_plain=False)
 
 

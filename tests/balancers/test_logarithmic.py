@@ -10,7 +10,7 @@ from polytask.testing import check_balancer
 
 
 def test_contract():
-    check_balancer(Logarithmic, single_task_is_plain=False)
+    check_balancer(Logarithmic, single_task_is_plain=False, scale="invariant")
 
 
 def test_weights_are_inverses():

@@ -9,7 +9,7 @@ from polytask.testing import check_balancer
 
 
 def test_contract():
-    check_balancer(Random)
+    check_balancer(Random, draws=True, scale="equivariant")
 
 
 def test_weights_are_a_softmax_of_normals_that_sums_to_the_number_of_tasks():

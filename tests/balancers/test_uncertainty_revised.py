@@ -12,7 +12,7 @@ from polytask.testing import check_balancer
 
 
 def test_contract():
-    check_balancer(UncertaintyRevised)
+    check_balancer(UncertaintyRevised, scale="none")
     check_balancer(lambda tasks: UncertaintyRevised(tasks, init=1.5), single_task_is_plain=False)
 
 

@@ -94,7 +94,8 @@ class FAMO(LossBalancer):
             raise ConfigError(message(expected, received=f"losses of {sorted(now)}, before of {sorted(seen[0])}"))
         names, before = seen
         after = torch.stack([now[name] for name in names]).to(before)
-        self._learn(names, before.clamp_min(self.floor).log() - after.clamp_min(self.floor).log())
+        fall = before.clamp_min(self.floor).log() - after.clamp_min(self.floor).log()
+        self._learn(names, fall.to(self.logits.value.dtype))
 
     def _learn(self, names: Sequence[str], fall: Float[Tensor, " k"]) -> None:
         finite, logits = torch.isfinite(fall), self.logits.at(names)

@@ -42,6 +42,11 @@ class Blocks:
         """The matrix `m f` of each parameter that a task reached."""
         return [values for values in self._values if values is not None]
 
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Which parameters these are, by their place in the order given."""
+        return tuple(place for place, values in enumerate(self._values) if values is not None)
+
     def back(self, rows: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Parameters with gradients whose numbers are those of one row a block."""
         reached = [(p, like) for p, like in zip(self.parameters, self._like, strict=True) if p is not None and like is not None]

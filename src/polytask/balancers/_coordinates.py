@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from polytask.balancers._base import Balance, Balancer
@@ -43,13 +43,14 @@ class CoordinateBalancer(Balancer):
 
     @abstractmethod
     def combine(
-        self, rows: Sequence[Float[Tensor, "m *f"]], losses: Float[Tensor, " m"], names: tuple[str, ...]
-    ) -> tuple[Sequence[Float[Tensor, "*f"]], Float[Tensor, " m"]]:
+        self, rows: Mapping[int, Float[Tensor, "m *_"]], finite: Bool[Tensor, " m"], names: tuple[str, ...]
+    ) -> tuple[Mapping[int, Float[Tensor, "*_"]], Float[Tensor, " m"]]:
         """One gradient for each block of coordinates, and what each task counted for.
 
         Args:
-            rows: Gradients of the m tasks, a matrix a place or parameter.
-            losses: The m losses, detached.
+            rows: Gradients of the m tasks, a matrix for each place or parameter that is reached; the number of one is the same
+                in every step.
+            finite: Which of the m tasks count; the gradients of the others are zeros.
             names: The m tasks.
         """
 
@@ -70,26 +71,26 @@ class CoordinateBalancer(Balancer):
 
     def _at_junction(self, parts: Cut, losses: Tensor, penalty: Tensor | None) -> Tensor:
         rows = parts.rows()
-        reached = [place for place, gradient in enumerate(rows) if gradient is not None]
-        blocks, weights = self._combined([row for row in rows if row is not None], losses, parts.names)
-        combined: list[Tensor | None] = [None] * len(rows)
-        for place, block in zip(reached, blocks, strict=True):
-            combined[place] = block
-        parts.send(combined, penalty)
+        reached = {place: gradient for place, gradient in enumerate(rows) if gradient is not None}
+        blocks, weights = self._combined(reached, losses, parts.names)
+        parts.send([blocks.get(place) for place in range(len(rows))], penalty)
         return weights
 
     def _exact(self, parts: Cut, losses: Tensor, penalty: Tensor | None) -> Tensor:
         measured = AtParameters()(parts)
-        blocks, weights = self._combined(measured.features, losses, parts.names)
-        parts.write([] if measured.exact is None else measured.exact.back(blocks), penalty)
+        rows = dict(zip(measured.places, measured.features, strict=True))
+        blocks, weights = self._combined(rows, losses, parts.names)
+        parts.write([] if measured.exact is None else measured.exact.back([blocks[place] for place in measured.places]), penalty)
         return weights
 
     @torch.no_grad()
-    def _combined(self, rows: Sequence[Tensor], losses: Tensor, names: tuple[str, ...]) -> tuple[Sequence[Tensor], Tensor]:
+    def _combined(
+        self, rows: Mapping[int, Tensor], losses: Tensor, names: tuple[str, ...]
+    ) -> tuple[Mapping[int, Tensor], Tensor]:
         if not rows:
-            return [], torch.ones_like(losses)
+            return {}, torch.ones_like(losses)
         finite = losses.isfinite()
-        for row in rows:
+        for row in rows.values():
             finite = finite & row.flatten(1).isfinite().all(1)
-        blocks, weights = self.combine([only(row, finite) for row in rows], losses, names)
+        blocks, weights = self.combine({place: only(row, finite) for place, row in rows.items()}, finite, names)
         return blocks, weights * finite

@@ -57,3 +57,10 @@ def check_positive(**numbers: float | int) -> None:
     for name, number in numbers.items():
         if not (math.isfinite(number) and number > 0):
             raise ConfigError(message(f"`{name}` must be a number > 0.", received=number))
+
+
+def check_not_negative(**numbers: float | int) -> None:
+    """Raises a `ConfigError` for the first argument that is not a number of at least 0."""
+    for name, number in numbers.items():
+        if not (math.isfinite(number) and number >= 0):
+            raise ConfigError(message(f"`{name}` must be a number >= 0.", received=number))

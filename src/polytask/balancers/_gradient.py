@@ -52,6 +52,15 @@ class GramianBalancer(Balancer):
             names: The m tasks.
         """
 
+    def sent(
+        self,
+        measured: Measured,
+        losses: Float[Tensor, " m"],  # noqa: ARG002
+        names: tuple[str, ...],  # noqa: ARG002
+    ) -> Sequence[Float[Tensor, "m _"]]:
+        """What the weights are applied to where all gradients are known: these gradients, or what is remembered of them."""
+        return measured.features
+
     def backward(
         self,
         losses: Mapping[str, Tensor],
@@ -63,25 +72,33 @@ class GramianBalancer(Balancer):
         self._check(losses)
         parts = cut(losses, junction, list(shared), self.tasks)
         if self.steps.next() % self.every:
-            weights, gramian = self.last.at(parts.names), None
-            parts.send(parts.weighted(weights), penalty)
+            weights, gramian = self._again(parts, losses, penalty), None
         else:
             weights, gramian = self._measured(parts, losses, penalty)
         decided = dict(zip(parts.names, weights.unbind(), strict=True))
         return Balance({name: loss.detach() for name, loss in losses.items()}, decided, gramian)
+
+    def _again(self, parts: Cut, losses: Mapping[str, Tensor], penalty: Tensor | None) -> Tensor:
+        finite = torch.stack([loss.detach() for loss in losses.values()]).isfinite()
+        if finite.device.type != "cpu" or not finite.all():
+            parts.keep(finite)
+        weights = self.last.at(parts.names) * finite
+        parts.send(parts.weighted(weights), penalty)
+        return weights
 
     def _measured(self, parts: Cut, losses: Mapping[str, Tensor], penalty: Tensor | None) -> tuple[Tensor, Tensor]:
         measured = self.measure(parts)
         values = torch.stack([loss.detach() for loss in losses.values()]).to(measured.gramian.dtype)
         with torch.no_grad():
             weights, finite = self._decide(measured, values, parts.names)
-        self.last.put(parts.names, weights)
+        self.last.put(parts.names, weights if finite is None else torch.where(finite, weights, self.last.at(parts.names)))
         if measured.exact is None:
             if finite is not None:
                 parts.keep(finite)
             parts.send(parts.weighted(weights), penalty)
         else:
-            rows = measured.features if finite is None else [only(feature, finite) for feature in measured.features]
+            rows = self.sent(measured, values, parts.names)
+            rows = rows if finite is None else [only(row, finite) for row in rows]
             parts.write(measured.exact.back([weighted_sum(weights, row) for row in rows]), penalty)
         return weights, measured.gramian
 
@@ -92,11 +109,13 @@ class GramianBalancer(Balancer):
             alone = torch.eye(len(names), dtype=losses.dtype, device=losses.device)
             gramian = torch.where(finite[:, None] & finite, measured.gramian, alone)
             features = [only(feature, finite) for feature in measured.features]
-            return self.weigh(Measured(gramian, features), torch.where(finite, losses, 1.0), names) * finite, finite
+            known = Measured(gramian, features, None, measured.places, finite)
+            return self.weigh(known, torch.where(finite, losses, 1.0), names) * finite, finite
         if finite.all():
             return self.weigh(measured, losses, names), None
         weights, kept = torch.zeros_like(losses), finite.nonzero().squeeze(1)
         if len(kept):
-            part = Measured(measured.gramian[kept][:, kept], [feature[kept] for feature in measured.features])
+            features = [feature[kept] for feature in measured.features]
+            part = Measured(measured.gramian[kept][:, kept], features, None, measured.places)
             weights[kept] = self.weigh(part, losses[kept], tuple(names[place] for place in kept.tolist())).to(weights.dtype)
         return weights, finite

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from polytask.balancers._blocks import Blocks
@@ -19,11 +19,15 @@ class Measured(NamedTuple):
         features: Matrices `m f` whose rows have these inner products: gradients of parameters, or sketches of them; () where
             only the inner products are known.
         exact: Gradients of all shared parameters, where they were measured in full.
+        places: Which layer or parameter each feature is of: the same number in every step, also where fewer are reached.
+        finite: Which tasks count, where only the device knows it; None where all do.
     """
 
     gramian: Float[Tensor, "m m"]
     features: Sequence[Float[Tensor, "m _"]] = ()
     exact: Blocks | None = None
+    places: Sequence[int] = ()
+    finite: Bool[Tensor, " m"] | None = None
 
 
 class Measure(nn.Module, ABC):

@@ -36,4 +36,4 @@ def measure_layers(
             parts = [] if delta is None else layer_gradient(thin(delta, product), product, kept)
             found += [*parts, *[None] * (2 - len(parts))]
         blocks.put(number, [*found, *[gradients[place] for place in at_parameters]])
-    return Measured(inner_products(blocks.values, len(cut.names)), blocks.values)
+    return Measured(inner_products(blocks.values, len(cut.names)), blocks.values, places=blocks.places)

@@ -26,24 +26,24 @@ def equal_projection_weights(gramian: Float[Tensor, "*s k k"]) -> Float[Tensor, 
         gramian: Inner products of the task gradients, of replicas.
     """
     lengths = unit(gramian)
-    price = relative_price(lengths.norms, lengths.inverse) + 0.0 * lengths.norms  # what is not finite stays so
-    there = (lengths.norms > 0).to(price.dtype)
-    projected = solved(lengths.cosines, there)
-    v = _by_rank(lengths, price, there, gramian.dtype) if projected is None else price * projected
+    there = (lengths.norms > 0).to(lengths.norms.dtype)
+    along = solved(lengths.cosines, there)
+    v = _by_rank(lengths, there, gramian.dtype) if along is None else lengths.inverse * along
     total, size = v.sum(-1, keepdim=True), v.abs().sum(-1, keepdim=True)
     rounding = v.shape[-1] * torch.finfo(gramian.dtype).eps
     weights = v / torch.where(total.abs() > rounding * size, total, size)
-    return torch.where(size <= rounding, 1 / v.shape[-1], weights).to(gramian.dtype)
+    return torch.where(size == 0, 1 / v.shape[-1], weights).to(gramian.dtype)
 
 
-def _by_rank(lengths: Unit, price: Tensor, there: Tensor, precision: torch.dtype) -> Tensor:
-    """`C^-1 1` by the cosines where they have full rank, the pseudoinverse of G where not."""
+def _by_rank(lengths: Unit, there: Tensor, precision: torch.dtype) -> Tensor:
+    """`C^-1 1` of the cosines where they have full rank, the pseudoinverse of G where not; 0 where that is rounding."""
     values, vectors, kept = spectrum(lengths.cosines, precision)
     independent = kept.all(-1, keepdim=True)
-    v = price * _applied(values, vectors, there)
-    if may_wait(v) and bool(independent.all()):
-        return v
-    return torch.where(independent, v, _pseudoinverse(lengths, precision))
+    v = relative_price(lengths.norms, lengths.inverse) * _applied(values, vectors, there)
+    if not (may_wait(v) and bool(independent.all())):
+        v = torch.where(independent, v, _pseudoinverse(lengths, precision))
+    some = v.abs().sum(-1, keepdim=True) > v.shape[-1] * torch.finfo(precision).eps
+    return v * some + 0.0 * lengths.norms  # what is not finite stays so
 
 
 def _pseudoinverse(lengths: Unit, precision: torch.dtype) -> Tensor:

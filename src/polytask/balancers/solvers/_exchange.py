@@ -28,7 +28,7 @@ class Quadratic(NamedTuple):
 
 def exchange(
     problem: Quadratic, free: Bool[Tensor, "b m k"], *, rounds: int
-) -> tuple[Float[Tensor, "b m k"], Bool[Tensor, "b m"]]:
+) -> tuple[Float[Tensor, "b m k"], Bool[Tensor, "b m"], Bool[Tensor, "b m k"]]:
     """Solves for the free variables, lets all that are infeasible change sides, and begins again.
 
     That is exact where it settles: after 2 to 6 rounds on most problems, whatever k is. It never settles on some that are nearly
@@ -43,7 +43,7 @@ def exchange(
         rounds: How many at most; where nothing may wait for the device, all are run.
 
     Returns:
-        The last point, and which problems settled: there it is the minimum.
+        The last point, which problems settled (there it is the minimum), and the variables to go on with.
     """
     matrix, offset, price = problem
     size = offset.abs().amax(-1, keepdim=True)
@@ -55,11 +55,10 @@ def exchange(
             paid = level * price
             slack, bound = slack - paid, bound + paid.abs() * _ROUNDING
         right = torch.where(free, x, slack + bound) >= 0  # a NaN is not
-        done = right.all(-1)
+        done, free = right.all(-1), free == right
         if turn == rounds - 1 or (may_wait(done) and bool(done.all())):
             break
-        free = free == right
-    return x, done
+    return x, done, free
 
 
 def minimum_on_face(problem: Quadratic, free: Bool[Tensor, "b m k"]) -> tuple[Tensor, Tensor]:
@@ -75,18 +74,17 @@ def minimum_on_face(problem: Quadratic, free: Bool[Tensor, "b m k"]) -> tuple[Te
 def _solved(matrix: Tensor, right: Tensor, free: Tensor) -> Tensor:
     """Solves the rows and columns that are free and gives 0 on the others."""
     batch, tasks, _ = matrix.shape
-    kept = free.to(matrix.dtype)
     if tasks <= _SMALL or not may_wait(free):
-        return _masked(matrix.unsqueeze(1), right, kept)
-    kept, place = kept.topk(int(free.sum(-1).amax()), dim=-1)
+        return _masked(matrix.unsqueeze(1), right, free)
+    kept, place = free.to(torch.uint8).topk(int(free.sum(-1).amax()), dim=-1)
     first = torch.arange(0, batch * tasks * tasks, tasks * tasks, device=matrix.device).view(batch, 1, 1, 1)
     part = matrix.take(first + place.unsqueeze(-1) * tasks + place.unsqueeze(-2))
     there = place.unsqueeze(-1).expand(*place.shape, right.shape[-1])
-    return torch.zeros_like(right).scatter_(-2, there, _masked(part, right.gather(-2, there), kept))
+    return torch.zeros_like(right).scatter_(-2, there, _masked(part, right.gather(-2, there), kept > 0))
 
 
 def _masked(matrix: Tensor, right: Tensor, free: Tensor) -> Tensor:
     column = free.unsqueeze(-1)
-    system = matrix * column * free.unsqueeze(-2)
-    system.diagonal(0, -2, -1).add_(1.0 - free)
+    alone = torch.eye(free.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    system = torch.where(column & free.unsqueeze(-2), matrix, alone)
     return torch.cholesky_solve(column * right, torch.linalg.cholesky_ex(system).L)

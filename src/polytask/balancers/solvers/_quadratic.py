@@ -8,7 +8,8 @@ from polytask.balancers.solvers._exchange import Quadratic, exchange
 from polytask.balancers.solvers._interior import interior_point
 from polytask.balancers.solvers._unit import may_wait
 
-_ROUNDS = 8  # what has not settled by then mostly never does
+_ROUNDS = 5  # of all problems together: most have settled by then
+_MORE_ROUNDS = 12  # of the others; what has not settled by then mostly never does
 _CACHED = 2**17  # numbers of float64 that a core's cache holds: so much is factorised at once on the CPU
 
 
@@ -21,14 +22,27 @@ def minimum(problem: Quadratic, free: Bool[Tensor, "b m k"] | None = None) -> Fl
     """
     if not may_wait(problem.offset):
         return _interior(problem)
-    x, done = exchange(problem, problem.offset < 0 if free is None else free, rounds=_ROUNDS)
+    x, done, free = exchange(problem, problem.offset < 0 if free is None else free, rounds=_ROUNDS)
     if not bool(done.all()):
-        unsettled = (~done).nonzero()
-        for part in torch.split(unsettled, max(1, _CACHED // problem.matrix.shape[-1] ** 2)):
-            batch, row = part.unbind(-1)
-            price = None if problem.price is None else problem.price[batch, row].unsqueeze(1)
-            hard = Quadratic(problem.matrix[batch], problem.offset[batch, row].unsqueeze(1), price)
-            x[batch, row] = _interior(hard).squeeze(1)
+        for part in torch.split((~done).nonzero(), max(1, _CACHED // problem.matrix.shape[-1] ** 2)):
+            at = part[:, 0], part[:, 1]
+            x[at] = _hard(_picked(problem, at), free[at].unsqueeze(1)).squeeze(1)
+    return x
+
+
+def _picked(problem: Quadratic, at: tuple[Tensor, Tensor]) -> Quadratic:
+    """Some of the problems, each with a matrix of its own."""
+    price = None if problem.price is None else problem.price[at].unsqueeze(1)
+    return Quadratic(problem.matrix[at[0]], problem.offset[at].unsqueeze(1), price)
+
+
+def _hard(problem: Quadratic, free: Bool[Tensor, "b 1 k"]) -> Tensor:
+    """More rounds for problems that did not settle, and an interior point for those that still do not."""
+    x, done, _ = exchange(problem, free, rounds=_MORE_ROUNDS)
+    if not bool(done.all()):
+        left = (~done).nonzero()
+        at = left[:, 0], left[:, 1]
+        x[at] = _interior(_picked(problem, at)).squeeze(1)
     return x
 
 
@@ -39,5 +53,5 @@ def _interior(problem: Quadratic) -> Tensor:
     size = torch.where(size > 0, size, 1.0) if price is None else torch.ones_like(size)
     slope = offset / size
     x, slack = interior_point(matrix.unsqueeze(1), slope, price)
-    exact, done = exchange(Quadratic(matrix, slope, price), x > slack, rounds=2)
+    exact, done, _ = exchange(Quadratic(matrix, slope, price), x > slack, rounds=2)
     return size * torch.where(done.unsqueeze(-1), exact, x)

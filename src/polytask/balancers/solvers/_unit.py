@@ -27,7 +27,7 @@ class Unit(NamedTuple):
 def unit(gramian: Float[Tensor, "*s k k"]) -> Unit:
     """Takes a Gramian apart. What is not finite stays so in `norms`, and from there reaches the weights."""
     gramian = gramian.detach().double()
-    norms = gramian.diagonal(0, -2, -1).clamp_min(0.0).sqrt()
+    norms = gramian.diagonal(0, -2, -1).sqrt()
     inverse = norms.reciprocal()
     inverse.masked_fill_(norms == 0, 0.0)
     cosines = gramian * inverse.unsqueeze(-1) * inverse.unsqueeze(-2)

@@ -148,3 +148,30 @@ def test_losses_of_another_type_keep_theirs(name, dtype):
     for task in TASKS:
         assert losses[task].grad.dtype == dtype
         assert found.weights[task].item() == pytest.approx(expected.weights[task].item(), rel=1e-5)
+
+
+class Counting(TorchDispatchMode):
+    """Counts operations; on a device each is a launch."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"fixed", "auxiliary_decay"}))
+def test_operations_do_not_grow_with_the_tasks(name):
+    """A leaf's own gradient is one a task (two where a parameter is learned: what its loss and its scalar get)."""
+    counts = []
+    for num in (2, 32):
+        balancer = BALANCERS[name]([f"t{number}" for number in range(num)])
+        losses = leaves(**{f"t{number}": 1.0 + number for number in range(num)})
+        with Counting() as counting:
+            balancer.backward(losses)
+        counts.append(counting.count)
+    learned = any(True for _ in balancer.parameters())
+    assert counts[1] - counts[0] <= 30 * (3 if learned else 1) + 2
+    assert counts[0] < 75

@@ -80,7 +80,11 @@ def test_every_sharing_can_be_declared(name, rows):
 
 
 def test_there_is_a_page_for_each_idea():
-    assert {"docs/tutorial.md", *(f"docs/sharing/{name}.md" for name in ("hard", "soft", "mixtures", "routing"))} <= set(PAGES)
+    assert {
+        "docs/tutorial.md",
+        "docs/balancing/losses.md",
+        *(f"docs/sharing/{name}.md" for name in ("hard", "soft", "mixtures", "routing")),
+    } <= set(PAGES)
 
 
 def generator():

@@ -66,7 +66,7 @@ class Balancer(nn.Module, ABC):
         """
 
     def after_step(self, losses: Callable[[], Mapping[str, Tensor]]) -> None:
-        """Called once after the optimizer stepped; `losses()` evaluates the same batch again."""
+        """Called once after the optimizer stepped; `losses()` evaluates the same batch again, with the same random numbers."""
 
     def after_epoch(self) -> None:
         """Called once after each pass over the data."""

@@ -10,7 +10,7 @@ from polytask.balancers.solvers._unit import may_wait
 
 _ROUNDS = 5  # of all problems together: most have settled by then
 _MORE_ROUNDS = 12  # of the others; what has not settled by then mostly never does
-_CACHED = 2**17  # numbers of float64 that a core's cache holds: so much is factorised at once on the CPU
+_AT_ONCE = 2**19  # numbers in the matrices that are factorised at once on the CPU: with 128 tasks, a third of the time of all
 
 
 def minimum(problem: Quadratic, free: Bool[Tensor, "b m k"] | None = None) -> Float[Tensor, "b m k"]:
@@ -22,9 +22,19 @@ def minimum(problem: Quadratic, free: Bool[Tensor, "b m k"] | None = None) -> Fl
     """
     if not may_wait(problem.offset):
         return _interior(problem)
-    x, done, free = exchange(problem, problem.offset < 0 if free is None else free, rounds=_ROUNDS)
+    free = problem.offset < 0 if free is None else free
+    count = max(1, _AT_ONCE // problem.matrix.numel())
+    if problem.price is not None or count >= free.shape[1]:
+        return _exchanged(problem, free)
+    parts = zip(torch.split(problem.offset, count, 1), torch.split(free, count, 1), strict=True)
+    return torch.cat([_exchanged(Quadratic(problem.matrix, offset), begin) for offset, begin in parts], 1)
+
+
+def _exchanged(problem: Quadratic, free: Bool[Tensor, "b m k"]) -> Tensor:
+    """First rounds for all problems, then those that did not settle by themselves."""
+    x, done, free = exchange(problem, free, rounds=_ROUNDS)
     if not bool(done.all()):
-        for part in torch.split((~done).nonzero(), max(1, _CACHED // problem.matrix.shape[-1] ** 2)):
+        for part in torch.split((~done).nonzero(), max(1, _AT_ONCE // problem.matrix.shape[-1] ** 2)):
             at = part[:, 0], part[:, 1]
             x[at] = _hard(_picked(problem, at), free[at].unsqueeze(1)).squeeze(1)
     return x

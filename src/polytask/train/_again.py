@@ -25,7 +25,9 @@ def draws(device: torch.device) -> Draws:
 
 
 @torch.no_grad()
-def losses_again(model: MultiTaskModel, batch: Batch, precision: str, before: Draws) -> dict[str, Tensor]:
+def losses_again(
+    model: MultiTaskModel, batch: Batch, before: Draws, *, precision: str = "float32", apart: bool = False
+) -> dict[str, Tensor]:
     """Losses of a batch with the draws of its first pass: the same units are dropped, so only the step makes a difference.
 
     Layers that normalise by the batch do so again, as they did in the first pass. What they, or anything else, keep in buffers
@@ -34,12 +36,13 @@ def losses_again(model: MultiTaskModel, batch: Batch, precision: str, before: Dr
     Args:
         model: In the mode of the first pass.
         batch: Rows and labels.
-        precision: As of the first pass.
         before: States of the generators when the first pass began.
+        precision: As of the first pass.
+        apart: As of the first pass: towers that are computed apart draw apart.
     """
     device = batch.features.categorical.device
     with _drawing(before, device), _buffers_kept(model), precision_context(precision, device):
-        return model.losses(model(batch.features), batch.labels)
+        return model.losses(model(batch.features, apart=apart), batch.labels)
 
 
 @contextmanager

@@ -94,7 +94,7 @@ def accumulated_step(
         _clip(optimizer, clip)
     optimizer.step()
     model.sharing.after_step(optimizer.param_groups[0]["lr"])
-    balancer.after_step(partial(losses_again, model, last[0], precision, last[1]))
+    balancer.after_step(partial(losses_again, model, *last, precision=precision, apart=balancer.compares_gradients))
     return balances
 
 

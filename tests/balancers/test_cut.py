@@ -78,12 +78,13 @@ def test_weighted_gradients_go_to_what_is_shared_and_plain_ones_to_what_is_priva
 
 
 @pytest.mark.parametrize("apart", [True, False])
-def test_rows_of_outputs_are_used_where_heads_keep_tasks_apart(apart):
+def test_rows_of_outputs_are_read_where_heads_keep_tasks_apart(apart):
     net = Net("shared_bottom")
     wanted = expected(net)
     shared, losses = net.losses(apart=apart)
     parts = cut(losses, shared, (), TASKS)
-    assert isinstance(parts, CutByOutputs if apart else CutByLosses)
+    assert isinstance(parts, CutByLosses)
+    assert (parts._entries[0] == parts.edges) is not apart
     parts.send(parts.weighted(weights_of(parts)), None)
     assert_same(net.take(), wanted)
 

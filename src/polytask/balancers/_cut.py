@@ -9,11 +9,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from polytask.balancers._graph import above, edge_of, feeds, input_of, parting
+from polytask.balancers._graph import Node, above, edge_of, feeds, input_of, parting
 from polytask.errors import PolytaskError, message
 from polytask.sharing import Shared
 
 Gradients = list[Tensor | None]
+
+_KEPT_NUMBERS = 2**22
+"""Numbers of all tasks' gradients at a junction up to which they are kept: 16 MB. Of an MLP of 256-512-512-256 and 1024 rows
+those of 8 tasks take 8 MB, of 32 tasks 34 MB, three times what else a step holds (`benchmarks/speed/balancing_cost.py`)."""
 
 
 class Cut(ABC):
@@ -92,44 +96,87 @@ class Cut(ABC):
 class CutByLosses(Cut):
     """A pass through each task's part of the graph, one task after the other; the parts may be of any form.
 
+    Few gradients are kept from their first pass on. Many are not: what takes them must take one at a time, and to weigh them is
+    to pass a second time, which costs about as much as to write and to read them, in a part of the memory.
+
     Args:
         losses: Loss of each of the m tasks.
         edges: The places; parameters themselves where each task has rows of its own.
+        entries: For each task, where its gradient at each place is read; the places themselves where not given.
     """
 
-    def __init__(self, losses: Mapping[str, Tensor], edges: Sequence[GradientEdge]) -> None:
+    def __init__(
+        self, losses: Mapping[str, Tensor], edges: Sequence[GradientEdge], entries: Sequence[Sequence[GradientEdge]] = ()
+    ) -> None:
         super().__init__(list(losses), edges)
-        self.gradients: list[Tensor | None] = [None] * len(self.edges)
-        places = [input_of(edge) for edge in self.edges]
-        for number, loss in enumerate(losses.values()):
-            own = above([edge_of(loss)], self.edges).leaves
-            wanted: list[Any] = [*places, *own]
-            found = torch.autograd.grad([loss], wanted, retain_graph=True, allow_unused=True)
-            self._own(own, found[len(places) :], list(found[: len(places)]))
-            for place, gradient in enumerate(found[: len(places)]):
-                if gradient is not None:
-                    self._put(place, number, gradient)
-
-    def _put(self, place: int, number: int, gradient: Tensor) -> None:
-        held = self.gradients[place]
-        if held is None:
-            held = self.gradients[place] = gradient.new_zeros((len(self.names), *gradient.shape))
-        held[number] = gradient
+        self._losses = list(losses.values())
+        self._entries = entries or [self.edges] * len(self._losses)
+        self._stop = [*self.edges, *(edge for task in entries for edge in task)]
+        self._passed: set[int] = set()  # what is their own was found
+        self._held: set[int] = set()  # of those in:
+        self._kept: list[Tensor | None] | None = None
+        self._finite: Tensor | None = None
 
     def of_task(self, number: int) -> Gradients:
-        return [None if gradient is None else gradient[number] for gradient in self.gradients]
+        if self._kept is not None and number in self._held:
+            return [None if gradient is None else gradient[number] for gradient in self._kept]
+        first, found = not self._passed, self._pass(number)
+        if first and sum(gradient.numel() for gradient in found if gradient is not None) * len(self.names) <= _KEPT_NUMBERS:
+            self._kept = [None] * len(self.edges)
+        self._put(number, found)
+        return found
 
     def weighted(self, weights: Float[Tensor, " m"]) -> Gradients:
-        return [None if gradient is None else weighted_sum(weights, gradient) for gradient in self.gradients]
+        if self._kept is not None and len(self._held) == len(self.names):
+            return [None if gradient is None else weighted_sum(weights, gradient) for gradient in self._kept]
+        total: Gradients = [None] * len(self.edges)
+        for number in range(len(self.names)):
+            for place, gradient in enumerate(self._pass(number)):
+                if gradient is not None:
+                    weight, before = weights[number].to(gradient.dtype), total[place]
+                    total[place] = gradient * weight if before is None else before.addcmul_(gradient, weight)
+        return total
 
     def rows(self) -> Gradients:
-        return self.gradients
+        self._kept = [None] * len(self.edges) if self._kept is None else self._kept
+        for number in range(len(self.names)):
+            if number not in self._held:
+                self._put(number, self._pass(number))
+        return self._kept
 
     def gramian(self) -> Float[Tensor, "m m"]:
-        return inner_products([gradient.flatten(1) for gradient in self.gradients if gradient is not None], len(self.names))
+        return inner_products([gradient.flatten(1) for gradient in self.rows() if gradient is not None], len(self.names))
 
     def keep(self, finite: Bool[Tensor, " m"]) -> None:
-        self.gradients = [None if gradient is None else only(gradient, finite) for gradient in self.gradients]
+        self._finite = finite
+        if self._kept is not None:
+            self._kept = [None if gradient is None else only(gradient, finite) for gradient in self._kept]
+
+    def _pass(self, number: int) -> Gradients:
+        """Gradients of one task, and at the first time also of what is its own."""
+        loss, entries = self._losses[number], self._entries[number]
+        own = [] if number in self._passed else above([edge_of(loss)], self._stop).leaves
+        wanted: list[Any] = [*map(input_of, entries), *own]
+        if not wanted:  # a loss of its inputs alone
+            return []
+        found = torch.autograd.grad([loss], wanted, retain_graph=True, allow_unused=True)
+        self._own(own, found[len(entries) :], list(found[: len(entries)]))
+        self._passed.add(number)
+        finite = None if self._finite is None else ~self._finite[number]
+        places = found[: len(entries)]
+        return list(places) if finite is None else [None if g is None else g.masked_fill(finite, 0.0) for g in places]
+
+    def _put(self, number: int, gradients: Gradients) -> None:
+        if self._kept is None:
+            return
+        for place, gradient in enumerate(gradients):
+            held = self._kept[place]
+            if held is None and gradient is not None:
+                held = self._kept[place] = gradient.new_empty((len(self.names), *gradient.shape))
+                held[list(self._held)] = 0.0
+            if held is not None:
+                held[number] = 0.0 if gradient is None else gradient
+        self._held.add(number)
 
 
 @final
@@ -145,8 +192,7 @@ class CutByOutputs(Cut):
     def __init__(self, losses: Mapping[str, Tensor], shared: Shared, tasks: Sequence[str]) -> None:
         super().__init__(list(losses), [edge_of(place) for place in shared.junction if place.requires_grad])
         self.outputs, self.taken = shared.outputs, shared.taken
-        (first, *_) = shared.junction
-        self.expanded = len(self.edges) == 1 and self.outputs.data_ptr() == first.data_ptr() and self.outputs.stride(0) == 0
+        self.expanded = _is_expanded(shared)
         entry = edge_of(self.outputs)
         heads = above([edge_of(loss) for loss in losses.values()], [entry]).leaves
         d, *own = torch.autograd.grad(list(losses.values()), [self.outputs, *heads], allow_unused=True)
@@ -210,10 +256,7 @@ def cut(losses: Mapping[str, Tensor], junction: Shared | Sequence[Tensor], share
         PolytaskError: If the graph shows no place where tasks part.
     """
     if isinstance(junction, Shared):
-        edges = [edge_of(place) for place in junction.junction if place.requires_grad]
-        if edges and reads_rows(losses, junction.outputs, [tasks.index(name) for name in losses]):
-            return CutByOutputs(losses, junction, tasks)
-        return CutByLosses(losses, edges)
+        return _cut_shared(losses, junction, tasks)
     if junction:
         return CutByLosses(losses, [edge_of(place) for place in junction if place.requires_grad])
     if shared:
@@ -230,10 +273,42 @@ def cut(losses: Mapping[str, Tensor], junction: Shared | Sequence[Tensor], share
     return CutByLosses(losses, edges)
 
 
+def _cut_shared(losses: Mapping[str, Tensor], shared: Shared, tasks: Sequence[str]) -> Cut:
+    edges = [edge_of(place) for place in shared.junction if place.requires_grad]
+    if not edges or not shared.outputs.requires_grad:
+        return CutByLosses(losses, edges)
+    rows = [tasks.index(name) for name in losses]
+    if not _is_expanded(shared):
+        return CutByOutputs(losses, shared, tasks)
+    if entries := rows_of(losses, shared.outputs, rows):
+        return CutByLosses(losses, edges, entries)
+    return CutByOutputs(losses, shared, tasks) if reads_rows(losses, shared.outputs, rows) else CutByLosses(losses, edges)
+
+
+def _is_expanded(shared: Shared) -> bool:
+    """Whether all tasks read one place."""
+    if len(shared.junction) != 1 or shared.outputs.stride(0):
+        return False
+    return shared.outputs.data_ptr() == shared.junction[0].data_ptr()
+
+
+def rows_of(losses: Mapping[str, Tensor], outputs: Tensor, rows: Sequence[int]) -> list[list[GradientEdge]]:
+    """Where each task reads its own row of the outputs: gradients are found there without a tensor of all tasks' rows.
+
+    () where rows are not read one by one.
+    """
+    readers = list(dict.fromkeys(above([edge_of(loss) for loss in losses.values()], [edge_of(outputs)]).readers))
+    first: Node = readers[0] if readers else None
+    if len(readers) == 1 and first.name() == "UnbindBackward0" and first._saved_dim == 0:
+        return [[GradientEdge(first, row)] for row in rows]
+    selected = {node._saved_index: node for node in readers if node.name() == "SelectBackward0" and node._saved_dim == 0}
+    if len(selected) < len(readers) or not selected.keys() >= set(rows):
+        return []
+    return [[GradientEdge(selected[row], 0)] for row in rows]
+
+
 def reads_rows(losses: Mapping[str, Tensor], outputs: Tensor, rows: Sequence[int]) -> bool:
-    """Whether losses can be told apart by the rows of the outputs: not where heads read one row for all, as fast heads do."""
-    if outputs.stride(0) or not outputs.requires_grad:
-        return outputs.requires_grad
+    """Whether losses can be told apart by rows of expanded outputs: not where heads read one row for all, as fast heads do."""
     readers = above([edge_of(loss) for loss in losses.values()], [edge_of(outputs)]).readers
     selected = [node for node in readers if node.name() == "SelectBackward0"]
     return len(selected) < len(readers) or {node._saved_index for node in selected}.issuperset(rows)

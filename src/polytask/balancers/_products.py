@@ -26,6 +26,8 @@ _SHAPES_ONLY = {  # between a parameter and the product that it enters
     "StackBackward0",
 }
 
+_REORDERING = {"TransposeBackward0", "PermuteBackward0", "IndexSelectBackward0", "IndexBackward0", "GatherBackward0"}
+
 
 class Product(NamedTuple):
     """A layer whose gradient by one task is `layer_gradient(δ, rows)`, δ being the gradient at its output.
@@ -62,6 +64,31 @@ def last_products(edge: GradientEdge) -> list[Product]:
                     following.append(GradientEdge(node, number))
         level = following
     return []
+
+
+def products_below(last: Product) -> list[Product]:
+    """Products with a parameter further down whose rows are those of a product: layers of the same stream.
+
+    Past a transposition rows may stand in another order, so the walk ends there; attention's own layers are left out, and
+    convolutions, whose rows are places.
+    """
+    if last.convolution is not None:
+        return []
+    rows, seen, found = last.rows.shape[:-1].numel(), {last.edge.node}, list[Product]()
+    stacked = last.rows.dim() == 3 and last.edge.node.name() != "LinearBackward0"
+    waiting = [last.edge.node]
+    while waiting:
+        for node, number in waiting.pop().next_functions:
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            product = _product(GradientEdge(node, number))
+            if product is not None and product.convolution is None:
+                size = last.rows.shape[1] if stacked and product.rows.dim() == 2 else rows
+                found += [product] if product.rows.shape[:-1].numel() == size else []
+            if stacked or node.name() not in _REORDERING:
+                waiting.append(node)
+    return found
 
 
 def _product(edge: GradientEdge) -> Product | None:

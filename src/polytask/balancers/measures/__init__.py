@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from polytask.balancers.measures._all_layers import AtAllLayers
 from polytask.balancers.measures._base import Measure, Measured
 from polytask.balancers.measures._junction import AtJunction
 from polytask.balancers.measures._last_layer import AtLastLayer
@@ -14,6 +15,7 @@ from polytask.errors import ConfigError, message, nearest
 MEASURES: dict[str, type[Measure]] = {
     "parameters": AtParameters,
     "last_layer": AtLastLayer,
+    "all_layers": AtAllLayers,
     "sketched": Sketched,
     "sampled": Sampled,
     "junction": AtJunction,
@@ -45,6 +47,7 @@ def build_measure(measure: str | Mapping[str, Any] | Measure) -> Measure:
 
 __all__ = [
     "MEASURES",
+    "AtAllLayers",
     "AtJunction",
     "AtLastLayer",
     "AtParameters",

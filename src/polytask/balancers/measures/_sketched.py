@@ -51,13 +51,24 @@ class Sketched(Measure):
     def forward(self, cut: Cut) -> Measured:
         """Measures the sketched last layer."""
         generator = torch.Generator().manual_seed(0 if self.fixed else self.count.next())
-        return measure_layers(cut, lambda product: self._project(product, generator))
+        return measure_layers(cut, lambda product: sketched(product, self.rank, generator))
 
-    def _project(self, product: Product, generator: torch.Generator) -> Tensor:
-        rows, over = product.rows, -1 if product.convolution is None else 1
-        width = rows.shape[over]
-        if width <= self.rank or (product.convolution is not None and product.convolution["groups"] > 1):
-            return rows
-        signs = torch.randint(0, 2, (width, self.rank), generator=generator, dtype=torch.int8).mul_(2).sub_(1)
-        directions = signs.to(rows.device, rows.dtype).div_(self.rank**0.5)
-        return rows @ directions if over == -1 else torch.einsum("nc...,cr->nr...", rows, directions)
+
+def sketched(product: Product, rank: int, generator: torch.Generator, *, always: bool = False) -> Tensor:
+    """A layer's rows in independent random directions: signs over `sqrt(rank)`, so that `E[S Sᵀ] = I`.
+
+    Signs are drawn on the host: all devices and all ranks of a group have the same.
+
+    Args:
+        product: The layer.
+        rank: Number of directions.
+        generator: Draws the signs.
+        always: Also where the rows are no wider than that; else they are given as they are.
+    """
+    rows, over = product.rows, -1 if product.convolution is None else 1
+    width = rows.shape[over]
+    if (width <= rank and not always) or (product.convolution is not None and product.convolution["groups"] > 1):
+        return rows
+    signs = torch.randint(0, 2, (width, rank), generator=generator, dtype=torch.int8).mul_(2).sub_(1)
+    directions = signs.to(rows.device, rows.dtype).div_(rank**0.5)
+    return rows @ directions if over == -1 else torch.einsum("nc...,cr->nr...", rows, directions)

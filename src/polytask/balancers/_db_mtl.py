@@ -30,8 +30,9 @@ class DBMTL(RememberingBalancer):
     Source: Lin et al. 2023, "Dual-Balancing for Multi-Task Learning", algorithm 1 (checked against LibMTL, by the same authors;
     the text was not at hand).
     Differs: the average is divided by the share that is not its start at zero, as in Adam: a task that is first labelled later is
-    not taken for one of small gradients, and early steps are not short. The weights multiply today's gradients; with measure
-    "parameters" the averages themselves are sent, as published (k copies of all shared parameters). A loss at or below `floor`
+    not taken for one of small gradients, and early steps are not short. The weights multiply today's gradients, where
+    the paper sends the averages: `Balance` then says what was done, and what is kept may be a sketch; a momentum of the
+    optimizer averages them. A loss at or below `floor`
     counts as `floor`. A task counts its own steps t. What belongs to one task keeps the gradient of its own loss, where the
     paper takes that of the logarithm there too. A task alone has the direction of `log L`: weight `1 / L`.
 
@@ -82,11 +83,6 @@ class DBMTL(RememberingBalancer):
         past = self.beta * self.averages.next_step(names) ** -self.decay
         averages = self.averages.follow(names, today, 1 - past, finite)
         return _even(averages, finite).to(losses.dtype) * inverse
-
-    def sent(self, measured: Measured, losses: Float[Tensor, " m"], names: tuple[str, ...]) -> Sequence[Float[Tensor, "m _"]]:
-        """The averages, in the unit of today's gradients."""
-        averages, unit = self.averages.at(names), losses.clamp_min(self.floor)
-        return self.averages.memory.split(averages * unit.to(averages.dtype).unsqueeze(1), measured.places)
 
 
 def _even(vectors: Float[Tensor, "m f"], finite: Bool[Tensor, " m"]) -> Float[Tensor, " m"]:

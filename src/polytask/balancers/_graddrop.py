@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from polytask.balancers._coordinates import CoordinateBalancer, Places
+from polytask.balancers._cut import accumulator
 from polytask.balancers._given import Given
 from polytask.balancers._state import Count
 from polytask.errors import ConfigError, message
@@ -69,14 +70,21 @@ class GradDrop(CoordinateBalancer):
         """One sign a coordinate; the weight of a task is the share of its squared gradient that passed."""
         leak, device = self._leak.at(names), finite.device
         generator = torch.Generator(device).manual_seed(self.steps.next())
-        kept, passed, whole = dict[int, Tensor](), torch.zeros_like(leak), torch.zeros_like(leak)
+        kept, passed, whole = (
+            dict[int, Tensor](),
+            finite.new_zeros((), dtype=torch.float32),
+            finite.new_zeros((), dtype=torch.float32),
+        )
         for place, g in rows.items():
             share = _shares(g, leak.to(g.dtype), generator)
             kept[place] = (share * g).sum(0)
-            squares = g.float().square()
-            passed = passed + (share * squares).flatten(1).sum(1)
-            whole = whole + squares.flatten(1).sum(1)
+            passed = passed + _squared(share.sqrt() * g)
+            whole = whole + _squared(g)
         return kept, torch.where(whole > 0, passed / torch.where(whole > 0, whole, 1.0), 1.0)
+
+
+def _squared(g: Float[Tensor, "m *_"]) -> Float[Tensor, " m"]:
+    return torch.linalg.vector_norm(g.flatten(1), dim=1, dtype=accumulator(g)).square()
 
 
 def _shares(g: Float[Tensor, "m *f"], leak: Float[Tensor, " m"], generator: torch.Generator) -> Float[Tensor, "m *f"]:

@@ -52,15 +52,6 @@ class GramianBalancer(Balancer):
             names: The m tasks.
         """
 
-    def sent(
-        self,
-        measured: Measured,
-        losses: Float[Tensor, " m"],  # noqa: ARG002
-        names: tuple[str, ...],  # noqa: ARG002
-    ) -> Sequence[Float[Tensor, "m _"]]:
-        """What the weights are applied to where all gradients are known: these gradients, or what is remembered of them."""
-        return measured.features
-
     def backward(
         self,
         losses: Mapping[str, Tensor],
@@ -97,8 +88,7 @@ class GramianBalancer(Balancer):
                 parts.keep(finite)
             parts.send(parts.weighted(weights), penalty)
         else:
-            rows = self.sent(measured, values, parts.names)
-            rows = rows if finite is None else [only(row, finite) for row in rows]
+            rows = measured.features if finite is None else [only(feature, finite) for feature in measured.features]
             parts.write(measured.exact.back([weighted_sum(weights, row) for row in rows]), penalty)
         return weights, measured.gramian
 

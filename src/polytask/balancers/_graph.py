@@ -35,10 +35,12 @@ class Above(NamedTuple):
     Args:
         leaves: Parameters, each once, in the order met.
         readers: Nodes that read one of the places.
+        met: The places that were come upon.
     """
 
     leaves: list[Tensor]
     readers: list[Node]
+    met: set[Place]
 
 
 def above(roots: Iterable[GradientEdge], stop: Iterable[GradientEdge] = ()) -> Above:
@@ -50,7 +52,7 @@ def above(roots: Iterable[GradientEdge], stop: Iterable[GradientEdge] = ()) -> A
     """
     stopped = {place_of(edge) for edge in stop}
     waiting = list({edge.node: None for edge in roots if place_of(edge) not in stopped})
-    seen, found, readers = set(waiting), [], []
+    seen, found, readers, met = set(waiting), [], [], set()
     while waiting:
         node = waiting.pop()
         variable = getattr(node, "variable", None)
@@ -59,10 +61,11 @@ def above(roots: Iterable[GradientEdge], stop: Iterable[GradientEdge] = ()) -> A
         for place in node.next_functions:
             if place in stopped:
                 readers.append(node)
+                met.add(place)
             elif place[0] is not None and place[0] not in seen:
                 seen.add(place[0])
                 waiting.append(place[0])
-    return Above(found, readers)
+    return Above(found, readers, met)
 
 
 def parting(losses: Sequence[Tensor]) -> list[GradientEdge]:
@@ -85,7 +88,14 @@ def parting(losses: Sequence[Tensor]) -> list[GradientEdge]:
                 several |= entries[node]
             elif not known:
                 waiting += [below for below in node.next_functions if below[0] is not None]
-    return [GradientEdge(node, nr) for node, nr in several]
+    return [GradientEdge(node, nr) for node, nr in dict.fromkeys(map(_repeated, several))]
+
+
+def _repeated(place: Place) -> Place:
+    """What an expand repeats: at the repetitions each task has a row of its own, and no two tasks meet."""
+    while place[0].name() == "ExpandBackward0":
+        place = place[0].next_functions[0]
+    return place
 
 
 def feeds(edges: Sequence[GradientEdge]) -> bool:

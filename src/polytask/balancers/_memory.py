@@ -7,8 +7,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from polytask.balancers._places import Places
 from polytask.balancers._state import PerTaskState
 from polytask.errors import PolytaskError, message
+
+_PREFIX = "task_"
 
 
 @final
@@ -33,10 +36,15 @@ class Memory(nn.Module):
                 [1., 3., 3.]])
     """
 
+    value: Tensor
+    """All tasks in order: `k f`."""
+
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()
-        self.vectors = PerTaskState(tasks)
+        self.tasks, self._places = tuple(tasks), Places(tasks)
+        self.register_buffer("value", torch.zeros(len(self.tasks), 0), persistent=False)
         self._widths: dict[int, int] = {}
+        self._filled = dict.fromkeys(self.tasks, 0)  # how far each task's vector went when it was last there
 
     @torch.no_grad()
     def joined(self, features: Sequence[Float[Tensor, "m _"]], places: Sequence[int]) -> Float[Tensor, "m f"]:
@@ -51,7 +59,7 @@ class Memory(nn.Module):
         """
         found = dict(zip(places, features, strict=True))
         self._make_room({place: feature.shape[1] for place, feature in found.items()})
-        like, kept = features[0], self.vectors.value
+        like, kept = features[0], self.value
         blocks = [found[p] if p in found else like.new_zeros((len(like), width)) for p, width in self._widths.items()]
         return torch.cat([block.to(kept.dtype) for block in blocks], 1)
 
@@ -62,11 +70,19 @@ class Memory(nn.Module):
 
     def at(self, names: Sequence[str]) -> Float[Tensor, "m f"]:
         """Vectors of some tasks."""
-        return self.vectors.at(names)
+        return self.value[self._places.of(names, self.value.device)]
 
+    @torch.no_grad()
     def put(self, names: Sequence[str], vectors: Float[Tensor, "m f"], finite: Bool[Tensor, " m"]) -> None:
         """Keeps vectors of the tasks that count."""
-        self.vectors.put(names, torch.where(finite.unsqueeze(1), vectors, self.at(names)))
+        self.value[self._places.of(names, self.value.device)] = torch.where(finite.unsqueeze(1), vectors, self.at(names))
+        self._filled |= dict.fromkeys(self._counting(names, finite), self.value.shape[1])
+
+    def _counting(self, names: Sequence[str], finite: Bool[Tensor, " m"]) -> Sequence[str]:
+        """Tasks that count, where one may look: elsewhere it would be to wait, and zeros of a lost task are kept with it."""
+        if finite.device.type != "cpu":
+            return names
+        return [name for name, counts in zip(names, finite.tolist(), strict=True) if counts]
 
     def _make_room(self, widths: dict[int, int]) -> None:
         for place, width in widths.items():
@@ -78,22 +94,30 @@ class Memory(nn.Module):
                         way_out="Sparse gradients of tables do that: measure 'last_layer', or a sketch of it.",
                     )
                 )
-        kept = self.vectors.value
-        missing = sum(self._widths.values()) - (kept.shape[1] if kept.dim() > 1 else 0)
+        missing = sum(self._widths.values()) - self.value.shape[1]
         if missing:
-            before = [kept] if kept.dim() > 1 else []
-            self.vectors.value = torch.cat([*before, kept.new_zeros((len(kept), missing))], 1)
+            self.value = torch.cat([self.value, self.value.new_zeros((len(self.tasks), missing))], 1)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:  # noqa: ARG002
+        for name, vector in zip(self.tasks, self.value, strict=True):
+            destination[f"{prefix}{_PREFIX}{name}"] = vector[: self._filled[name]].detach().clone()
         layout = [[place, width] for place, width in self._widths.items()]
         destination[f"{prefix}layout"] = torch.tensor(layout, dtype=torch.int64).view(-1, 2)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        key, missing = f"{prefix}layout", args[2]
-        if key in state_dict:
-            self._widths = {int(place): int(width) for place, width in state_dict[key].tolist()}
-        else:
-            missing.append(key)
+        _, strict, missing, unexpected = args[:4]
+        keys = [f"{prefix}{_PREFIX}{name}" for name in self.tasks]
+        absent = [key for key in (*keys, f"{prefix}layout") if key not in state_dict]
+        missing += absent
+        if strict:
+            unexpected += sorted({key for key in state_dict if key.startswith(prefix + _PREFIX)}.difference(keys))
+        if absent:
+            return
+        self._widths = {int(place): int(width) for place, width in state_dict[f"{prefix}layout"].tolist()}
+        self._filled = {name: len(state_dict[key]) for name, key in zip(self.tasks, keys, strict=True)}
+        self.value = self.value.new_zeros((len(self.tasks), sum(self._widths.values())))
+        for row, key in zip(self.value, keys, strict=True):
+            row[: len(state_dict[key])] = state_dict[key].to(row)
 
 
 @final

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from polytask.balancers._coordinates import CoordinateBalancer, Places
+from polytask.balancers._cut import accumulator
 from polytask.balancers._given import Given, check_names
 from polytask.balancers._memory import MovingAverages
 from polytask.errors import ConfigError, message
@@ -76,7 +77,7 @@ class MetaBalance(CoordinateBalancer):
         names: tuple[str, ...],
     ) -> tuple[Mapping[int, Float[Tensor, "*_"]], Float[Tensor, " m"]]:
         """The sum of the scaled gradients; the weight of a task is the length it has over the length it had."""
-        own = [torch.linalg.vector_norm(g.flatten(1), dim=1, keepdim=True, dtype=torch.float32) for g in rows.values()]
+        own = [torch.linalg.vector_norm(g.flatten(1), dim=1, keepdim=True, dtype=accumulator(g)) for g in rows.values()]
         today = self.lengths.memory.joined(own, tuple(rows))
         rate = torch.full_like(today[:, 0], 1 - self.beta)
         averages = self.lengths.memory.split(self.lengths.follow(names, today, rate, finite), tuple(rows))

@@ -34,8 +34,8 @@ class MoCo(RememberingBalancer):
     Differs: m times the paper's direction, so that a task alone trains as without a balancer. What is tracked is divided by the
     share that is not its start at zero, as in Adam. `Y Yᵀ` is divided by `s`, the square of the mean length of y: γ and ρ have no
     unit. LibMTL replaces each gradient by its direction times the loss and projects by a softmax; here gradients stay as they
-    are, as in the paper. The weights multiply today's gradients; with measure "parameters" the tracked gradients themselves
-    are sent, as published (k copies of all shared parameters). A task counts its own steps t. What belongs to one task keeps that
+    are, as in the paper. The weights multiply today's gradients, where the paper sends the tracked ones: `Balance` then says what
+    was done, and what is tracked may be a sketch; a momentum of the optimizer averages them. A task counts its own steps t. What belongs to one task keeps that
     task's own gradient.
 
     Args:
@@ -94,12 +94,3 @@ class MoCo(RememberingBalancer):
         shares = on_simplex(shares - self.gamma * fall * (gramian @ shares + self.rho * shares), finite)
         self.shares.put(names, shares, finite)
         return finite.sum() * shares
-
-    def sent(
-        self,
-        measured: Measured,
-        losses: Float[Tensor, " m"],  # noqa: ARG002
-        names: tuple[str, ...],
-    ) -> Sequence[Float[Tensor, "m _"]]:
-        """What is tracked."""
-        return self.tracked.memory.split(self.tracked.at(names), measured.places)

@@ -62,6 +62,7 @@ class RememberingBalancer(GramianBalancer):
     def _measured(self, parts: Cut, losses: Mapping[str, Tensor], penalty: Tensor | None) -> tuple[Tensor, Tensor]:
         if parts.edges:
             return super()._measured(parts, losses, penalty)
-        parts.send([], penalty)
         gramian = parts.gramian()
-        return torch.ones_like(gramian.diagonal()), gramian
+        weights = torch.ones_like(gramian.diagonal())
+        parts.send(parts.weighted(weights), penalty)
+        return weights, gramian

@@ -81,9 +81,14 @@ class Heads(nn.Module):
             estimates = [[outputs[read].detach() for read in self.tasks[place].reads] for place in places]
             if estimates[0]:
                 x = torch.cat([x, torch.stack([torch.cat(reads, 1) for reads in estimates]).to(x.dtype)], dim=2)
-            if self.towers is not None:
-                x = together([self.towers.of(name) for name in stage], x, apart=apart)
-            found = self._outputs(list(stage), x, apart=apart)
+            if (
+                self.towers is not None and apart and x.stride(0) == 0
+            ):  # each task by itself up to its loss: no pass meets another
+                towers = side_by_side([self.towers.of(name) for name in stage], x, apart=True)
+                found = [self._outputs([name], tower, apart=True)[0] for name, tower in zip(stage, towers, strict=True)]
+            else:
+                x = x if self.towers is None else together([self.towers.of(name) for name in stage], x, apart=apart)
+                found = self._outputs(list(stage), x, apart=apart)
             outputs |= {name: output.squeeze(0) for name, output in zip(stage, found, strict=True)}
         return {task.name: outputs[task.name] for task in self.tasks}
 

@@ -295,16 +295,19 @@ def _is_expanded(shared: Shared) -> bool:
 def rows_of(losses: Mapping[str, Tensor], outputs: Tensor, rows: Sequence[int]) -> list[list[GradientEdge]]:
     """Where each task reads its own row of the outputs: gradients are found there without a tensor of all tasks' rows.
 
-    () where rows are not read one by one.
+    () where rows are not read one by one, or are joined again: there a pass of one task would go through all.
     """
     readers = list(dict.fromkeys(above([edge_of(loss) for loss in losses.values()], [edge_of(outputs)]).readers))
     first: Node = readers[0] if readers else None
     if len(readers) == 1 and first.name() == "UnbindBackward0" and first._saved_dim == 0:
-        return [[GradientEdge(first, row)] for row in rows]
-    selected = {node._saved_index: node for node in readers if node.name() == "SelectBackward0" and node._saved_dim == 0}
-    if len(selected) < len(readers) or not selected.keys() >= set(rows):
-        return []
-    return [[GradientEdge(selected[row], 0)] for row in rows]
+        every = [GradientEdge(first, row) for row in rows]
+    else:
+        selected = {node._saved_index: node for node in readers if node.name() == "SelectBackward0" and node._saved_dim == 0}
+        if len(selected) < len(readers) or not selected.keys() >= set(rows):
+            return []
+        every = [GradientEdge(selected[row], 0) for row in rows]
+    met = above([edge_of(next(iter(losses.values())))], every).met
+    return [[edge] for edge in every] if len(met) == 1 else []
 
 
 def reads_rows(losses: Mapping[str, Tensor], outputs: Tensor, rows: Sequence[int]) -> bool:

@@ -67,7 +67,8 @@ def expert_zeros(model: nn.Module, features: Features) -> list[ExpertZeros]:
     finally:
         for handle in handles:
             handle.remove()
-    if getattr(outputs, "gates", None) is None:
+    shared = getattr(outputs, "shared", None)
+    if shared is None or shared.gates is None:
         return []
     return [
         ExpertZeros(name, place, len(shares), share)

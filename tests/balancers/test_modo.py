@@ -1,5 +1,7 @@
 """MoDo: the published step on two batches, convergence under noise, TorchJD."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from featured import NAMES, Noisy, mean_weights, step
@@ -64,12 +66,9 @@ def test_a_task_that_comes_late_has_nothing_to_be_compared_with():
 def test_is_k_times_torchjd_on_the_same_pairs():
     aggregation = pytest.importorskip("torchjd.aggregation", reason="TorchJD is not installed")
     weighting, balancer, noisy = aggregation.MoDoWeighting(gamma=0.05, rho=0.1), MoDo(THREE, gamma=0.05, rho=0.1), Noisy()
-    before = None
-    for _ in range(8):
-        rows = noisy.draw()
-        rows = rows / rows.norm(dim=1, keepdim=True)  # gradients of length 1: there s is 1
-        found = step(balancer, rows)
-        if before is not None:
-            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
-        wanted = torch.ones(3, dtype=torch.float64) if before is None else 3 * weighting(rows @ before.T)
-        before = rows
+    drawn = [noisy.draw() for _ in range(8)]
+    batches = [rows / rows.norm(dim=1, keepdim=True) for rows in drawn]  # gradients of length 1: there s is 1
+    found = [step(balancer, rows) for rows in batches]
+    wanted = [3 * weighting(rows @ before.T) for before, rows in pairwise(batches)]
+    assert torch.equal(found[0], found[1])
+    torch.testing.assert_close(torch.stack(found[2:]), torch.stack(wanted[:-1]), rtol=1e-4, atol=1e-5)

@@ -32,7 +32,7 @@ def state_of(balancer, task):
 
 
 def test_all_methods_with_a_memory_are_here():
-    assert {method for method in METHODS.values()} == set(_concrete(RememberingBalancer))
+    assert set(METHODS.values()) == set(_concrete(RememberingBalancer))
 
 
 def _concrete(kind):
@@ -64,7 +64,8 @@ def test_a_missing_task_keeps_its_memory(name):
     before, others = state_of(balancer, "b"), state_of(balancer, "a")
     step(balancer, Noisy(5).draw()[[0, 2]], names=("a", "c"))
     now = state_of(balancer, "b")
-    assert before and all(torch.equal(before[key], now[key]) for key in before)
+    assert before
+    assert all(torch.equal(before[key], now[key]) for key in before)
     assert any(not torch.equal(others[key], value) for key, value in state_of(balancer, "a").items())
 
 
@@ -91,7 +92,8 @@ def test_a_loss_that_is_no_number_leaves_its_memory(name):
         before, z = state_of(balancer, "b"), trunk(torch.randn(5, 3))
         losses = {"a": heads(z)[:, 0].square().mean(), "b": broken * heads(z)[:, 1].square().mean()}
         weights = balancer.backward(losses, junction=(z,)).weights
-    assert weights["b"] == 0 and weights["a"] > 0
+    assert weights["b"] == 0
+    assert weights["a"] > 0
     assert all(torch.equal(value, before[key]) for key, value in state_of(balancer, "b").items())
 
 
@@ -189,6 +191,8 @@ def test_the_projection_is_the_nearest_point_of_the_simplex():
     for _ in range(50):
         x = 2 * torch.randn(5, generator=generator, dtype=torch.float64)
         found = on_simplex(x, among)
-        assert found[2] == 0 and found.sum().item() == pytest.approx(1.0) and (found >= 0).all()
+        assert found[2] == 0
+        assert found.sum().item() == pytest.approx(1.0)
+        assert (found >= 0).all()
         slack = (x - found)[among]  # at the nearest point: equal where the share is positive, no more elsewhere
         assert (slack.max() - slack[found[among] > 0]).abs().max() < 1e-9

@@ -57,4 +57,4 @@ def _shaped(row: Tensor, like: Tensor) -> Tensor:
     if not like.is_sparse:
         return row.reshape(like.shape)
     values = row.reshape(like._values().shape)
-    return torch.sparse_coo_tensor(like._indices(), values, like.shape, is_coalesced=True)
+    return torch.sparse_coo_tensor(like._indices(), values, like.shape, is_coalesced=True, check_invariants=False)

@@ -41,7 +41,7 @@ class CosineGate(GramianBalancer):
     Example:
         >>> import torch
         >>> balancer = CosineGate(["buy", "click", "like"], main=["buy"], measure="parameters")
-        >>> x = torch.ones(2, requires_grad=True)
+        >>> x = torch.nn.Parameter(torch.ones(2))
         >>> losses = {"buy": 2 * x[0], "click": 3 * x[0] + 4 * x[1], "like": x[1] - x[0]}
         >>> {name: round(weight.item(), 3) for name, weight in balancer.backward(losses, shared=[x]).weights.items()}
         {'buy': 1.0, 'click': 0.6, 'like': 0.0}

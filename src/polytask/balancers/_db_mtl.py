@@ -48,7 +48,7 @@ class DBMTL(RememberingBalancer):
 
     Example:
         >>> import torch
-        >>> balancer, x = DBMTL(["click", "buy"], measure="parameters"), torch.ones(2, requires_grad=True)
+        >>> balancer, x = DBMTL(["click", "buy"], measure="parameters"), torch.nn.Parameter(torch.ones(2))
         >>> balance = balancer.backward({"click": 3 * x[0] + x[1], "buy": x[1] + 0}, shared=[x])
         >>> balance.weights["buy"]  # log L_buy has a gradient of length 1, log L_click one of sqrt(10) / 4
         tensor(1., dtype=torch.float64)

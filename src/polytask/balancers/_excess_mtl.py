@@ -46,7 +46,7 @@ class ExcessMTL(RememberingBalancer):
 
     Example:
         >>> import torch
-        >>> balancer, x = ExcessMTL(["click", "buy"], measure="parameters", lr=1.0), torch.ones(2, requires_grad=True)
+        >>> balancer, x = ExcessMTL(["click", "buy"], measure="parameters", lr=1.0), torch.nn.Parameter(torch.ones(2))
         >>> for scale in (1.0, 0.5):  # the gradient of "buy" becomes smaller
         ...     balance = balancer.backward({"click": x[0] + x[1], "buy": scale * x[1]}, shared=[x])
         >>> {name: round(weight.item(), 3) for name, weight in balance.weights.items()}

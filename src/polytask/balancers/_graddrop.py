@@ -46,7 +46,7 @@ class GradDrop(CoordinateBalancer):
 
     Example:
         >>> import torch
-        >>> x = torch.tensor([1.0, 1.0], requires_grad=True)
+        >>> x = torch.nn.Parameter(torch.ones(2))
         >>> balancer = GradDrop(["click", "buy"], measure="parameters")
         >>> _ = balancer.backward({"click": 2 * x[0] + 3 * x[1], "buy": x[0] - x[1]}, shared=[x])
         >>> x.grad  # in the second coordinate 3 or -1

@@ -44,7 +44,7 @@ class MetaBalance(CoordinateBalancer):
 
     Example:
         >>> import torch
-        >>> x = torch.tensor([1.0, 1.0], requires_grad=True)
+        >>> x = torch.nn.Parameter(torch.ones(2))
         >>> balancer = MetaBalance(["buy", "click"], main="buy", relax=1.0)
         >>> _ = balancer.backward({"buy": x[0] + 0, "click": 50 * x[1]}, shared=[x])
         >>> x.grad.round(decimals=3)
@@ -85,7 +85,7 @@ class MetaBalance(CoordinateBalancer):
         kept, before, after = dict[int, Tensor](), torch.zeros_like(rate), torch.zeros_like(rate)
         for (place, g), length, average, target in zip(rows.items(), own, averages, targets, strict=True):
             ratio = torch.where((average > 0) & (target > 0), target / torch.where(average > 0, average, 1.0), 1.0)
-            factor = torch.where(self._is_main.at(names) > 0, 1.0, self.relax * ratio.squeeze(1) + 1 - self.relax)
+            factor = torch.where(self._is_main.at(names) > 0, 1.0, self.relax * ratio.squeeze(1) + (1 - self.relax))
             kept[place] = torch.tensordot(factor.to(g.dtype), g, 1)
             before, after = before + length.squeeze(1).square(), after + (factor * length.squeeze(1)).square()
         return kept, torch.where(before > 0, (after / torch.where(before > 0, before, 1.0)).sqrt(), 1.0)

@@ -35,8 +35,8 @@ class MoCo(RememberingBalancer):
     share that is not its start at zero, as in Adam. `Y Yᵀ` is divided by `s`, the square of the mean length of y: γ and ρ have no
     unit. LibMTL replaces each gradient by its direction times the loss and projects by a softmax; here gradients stay as they
     are, as in the paper. The weights multiply today's gradients, where the paper sends the tracked ones: `Balance` then says what
-    was done, and what is tracked may be a sketch; a momentum of the optimizer averages them. A task counts its own steps t. What belongs to one task keeps that
-    task's own gradient.
+    was done, and what is tracked may be a sketch; a momentum of the optimizer averages them. A task counts its own steps t. What
+    belongs to one task keeps that task's own gradient.
 
     Args:
         tasks: Names of the k tasks.
@@ -51,7 +51,7 @@ class MoCo(RememberingBalancer):
 
     Example:
         >>> import torch
-        >>> balancer, x = MoCo(["click", "buy"], measure="parameters", gamma=0.5), torch.ones(2, requires_grad=True)
+        >>> balancer, x = MoCo(["click", "buy"], measure="parameters", gamma=0.5), torch.nn.Parameter(torch.ones(2))
         >>> balance = balancer.backward({"click": 3 * x[0] + x[1], "buy": x[1] + 0}, shared=[x])
         >>> {name: round(weight.item(), 3) for name, weight in balance.weights.items()}
         {'click': 0.481, 'buy': 1.519}

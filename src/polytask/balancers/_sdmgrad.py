@@ -52,7 +52,7 @@ class SDMGrad(DoubleSamplingBalancer):
 
     Example:
         >>> import torch
-        >>> balancer, x = SDMGrad(["click", "buy"], measure="parameters", lr=0.5), torch.ones(2, requires_grad=True)
+        >>> balancer, x = SDMGrad(["click", "buy"], measure="parameters", lr=0.5), torch.nn.Parameter(torch.ones(2))
         >>> for _ in range(3):
         ...     balance = balancer.backward({"click": 3 * x[0] + x[1], "buy": x[1] + 0}, shared=[x])
         >>> {name: round(weight.item(), 3) for name, weight in balance.weights.items()}

@@ -34,6 +34,7 @@ from polytask.balancers._pcgrad import PCGrad
 from polytask.balancers._random import Random
 from polytask.balancers._sdmgrad import SDMGrad
 from polytask.balancers._smooth_tchebycheff import SmoothTchebycheff
+from polytask.balancers._torchjd import TorchJD
 from polytask.balancers._uncertainty import Uncertainty
 from polytask.balancers._uncertainty_revised import UncertaintyRevised
 from polytask.balancers._uncertainty_soft import UncertaintySoft
@@ -113,6 +114,7 @@ __all__ = [
     "Random",
     "SDMGrad",
     "SmoothTchebycheff",
+    "TorchJD",
     "UPGrad",
     "Uncertainty",
     "UncertaintyRevised",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from polytask.balancers._base import Balance, Balancer
 from polytask.balancers._cut import Cut, cut, only, weighted_sum
+from polytask.balancers._ranks import across_ranks, world_size
 from polytask.balancers._state import Count, PerTaskState
 from polytask.balancers.measures import Measure, Measured, build_measure
 from polytask.errors import ConfigError, message
@@ -79,18 +80,22 @@ class GramianBalancer(Balancer):
 
     def _measured(self, parts: Cut, losses: Mapping[str, Tensor], penalty: Tensor | None) -> tuple[Tensor, Tensor]:
         measured = self.measure(parts)
-        values = torch.stack([loss.detach() for loss in losses.values()]).to(measured.gramian.dtype)
+        values, names = torch.stack([loss.detach() for loss in losses.values()]).to(measured.gramian.dtype), parts.names
+        if world_size() > 1:
+            measured, values, names = across_ranks(measured, values, names, self.tasks)
         with torch.no_grad():
-            weights, finite = self._decide(measured, values, parts.names)
-        self.last.put(parts.names, weights if finite is None else torch.where(finite, weights, self.last.at(parts.names)))
+            weights, finite = self._decide(measured, values, names)
+        self.last.put(names, weights if finite is None else torch.where(finite, weights, self.last.at(names)))
+        here = slice(None) if names == parts.names else [names.index(name) for name in parts.names]
         if measured.exact is None:
             if finite is not None:
-                parts.keep(finite)
-            parts.send(parts.weighted(weights), penalty)
+                parts.keep(finite[here])
+            parts.send(parts.weighted(weights[here]), penalty)
         else:
-            rows = measured.features if finite is None else [only(feature, finite) for feature in measured.features]
+            features = dict(zip(measured.places, measured.features, strict=True))
+            rows = [features[place] if finite is None else only(features[place], finite) for place in measured.exact.places]
             parts.write(measured.exact.back([weighted_sum(weights, row) for row in rows]), penalty)
-        return weights, measured.gramian
+        return weights[here], measured.gramian if names == parts.names else measured.gramian[here][:, here]
 
     def _decide(self, measured: Measured, losses: Tensor, names: tuple[str, ...]) -> tuple[Tensor, Tensor | None]:
         """Weights, and which gradients are finite: None where it is known that all are."""

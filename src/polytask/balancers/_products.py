@@ -37,12 +37,14 @@ class Product(NamedTuple):
         rows: What was multiplied by the parameter: `*e n i`, or `n c *space` of a convolution.
         has_bias: Whether a parameter was added.
         convolution: Stride, padding, dilation, groups and kernel of a convolution; None for a matrix product.
+        rectified: What a rectifier inside the product gave, `g t n o`; None where there is none.
     """
 
     edge: GradientEdge
     rows: Tensor
     has_bias: bool
     convolution: dict[str, Any] | None = None
+    rectified: Tensor | None = None
 
 
 def last_products(edge: GradientEdge) -> list[Product]:
@@ -84,8 +86,8 @@ def products_below(last: Product) -> list[Product]:
             seen.add(node)
             product = _product(GradientEdge(node, number))
             if product is not None and product.convolution is None:
-                size = last.rows.shape[1] if stacked and product.rows.dim() == 2 else rows
-                found += [product] if product.rows.shape[:-1].numel() == size else []
+                sizes = {rows, last.rows.shape[1]} if stacked else {rows}  # stacked layers may read one input, lower down
+                found += [product] if product.rows.shape[:-1].numel() in sizes else []
             if stacked or node.name() not in _REORDERING:
                 waiting.append(node)
     return found
@@ -136,6 +138,14 @@ def _convolution(edge: GradientEdge) -> Product | None:
     return Product(edge, node._saved_input.detach(), _is_parameter(bias), about | {"kernel": node._saved_weight.shape[2:]})
 
 
+def _dense(edge: GradientEdge) -> Product | None:
+    """Reader of `polytask.sharing`'s own layers: t of them on each of g inputs."""
+    node: Node = edge.node
+    _, (weight, _), (bias, _), *_ = node.next_functions
+    rows, _, rectified = node.saved_tensors
+    return Product(edge, rows.detach(), _is_parameter(bias), None, rectified) if _is_parameter(weight) else None
+
+
 _READERS: dict[str, Callable[[GradientEdge], Product | None]] = {
     "AddmmBackward0": _matrices("_saved_mat1", bias=True),
     "MmBackward0": _matrices("_saved_self", bias=False),
@@ -143,6 +153,7 @@ _READERS: dict[str, Callable[[GradientEdge], Product | None]] = {
     "BmmBackward0": _matrices("_saved_self", bias=False),
     "LinearBackward0": _linear,
     "ConvolutionBackward0": _convolution,
+    "_DenseBackward": _dense,
 }
 
 
@@ -156,7 +167,10 @@ def layer_gradient(delta: Tensor, product: Product, rows: Tensor) -> list[Tensor
     """
     if product.convolution is not None:
         return _convolution_gradient(delta, product, product.convolution, rows)
-    if delta.dim() != 3 or product.edge.node.name() == "LinearBackward0":  # else one matrix for each of several layers
+    if delta.dim() == 4 and product.edge.node.name() == "_DenseBackward":
+        delta = delta if product.rectified is None else torch.ops.aten.threshold_backward(delta, product.rectified, 0)
+        rows = rows.unsqueeze(1)
+    elif delta.dim() != 3 or product.edge.node.name() == "LinearBackward0":  # else one matrix for each of several layers
         delta, rows = delta.flatten(0, -2), rows.flatten(0, -2)
     weight = delta.mT @ rows.to(delta.dtype)
     return [weight.flatten(), *([delta.sum(-2).flatten()] if product.has_bias else [])]

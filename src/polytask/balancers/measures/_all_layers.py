@@ -5,6 +5,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
+from torch import distributed as dist
 
 from polytask.balancers._cut import Cut
 from polytask.balancers._graph import Node
@@ -92,8 +93,10 @@ class AtAllLayers(Measure):
         total = cut.weighted(torch.ones(len(cut.names), device=below[0].rows.device))
         arrived = deltas(cut.edges, total, [*last, *below])
         squares = [below[0].rows.new_zeros(()) if delta is None else delta.float().square().sum() for delta in arrived]
-        first, rest = torch.stack(squares[: len(last)]).sum(), torch.stack(squares[len(last) :])
-        found = (rest / first).sqrt()
+        sums = torch.stack(squares)
+        if dist.is_available() and dist.is_initialized():  # ranks must agree on it
+            dist.all_reduce(sums)
+        found = (sums[len(last) :] / sums[: len(last)].sum()).sqrt()
         kept = self.sizes if len(self.sizes) == len(found) else torch.ones_like(found)
         self.sizes = torch.where(found.isfinite(), found, kept)  # a task without a finite gradient spoils the sum
 

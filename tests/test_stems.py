@@ -10,7 +10,7 @@ import polytask
 ROOT = Path(polytask.__file__).parent
 TESTS = Path(__file__).parent
 FAMILIES = {
-    "balancers": ("BALANCERS", 35),
+    "balancers": ("BALANCERS", 36),
     "encoders": ("ENCODERS", 1),
     "sharing": ("SHARINGS", 22),
     "tasks": ("TASKS", 6),

@@ -32,6 +32,7 @@ from polytask.balancers._modo import MoDo
 from polytask.balancers._nash_mtl import NashMTL
 from polytask.balancers._pcgrad import PCGrad
 from polytask.balancers._random import Random
+from polytask.balancers._rotograd import RotoGrad
 from polytask.balancers._sdmgrad import SDMGrad
 from polytask.balancers._smooth_tchebycheff import SmoothTchebycheff
 from polytask.balancers._torchjd import TorchJD
@@ -76,6 +77,7 @@ BALANCERS: dict[str, type[Balancer]] = {
     "moco": MoCo,
     "modo": MoDo,
     "sdmgrad": SDMGrad,
+    "rotograd": RotoGrad,
 }
 
 __all__ = [
@@ -112,6 +114,7 @@ __all__ = [
     "NashMTL",
     "PCGrad",
     "Random",
+    "RotoGrad",
     "SDMGrad",
     "SmoothTchebycheff",
     "TorchJD",

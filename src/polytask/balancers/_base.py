@@ -41,6 +41,9 @@ class Balancer(nn.Module, ABC):
     compares_gradients: bool = False
     """Whether it looks at each task's gradient; models then keep the tasks' gradients apart (`MultiTaskModel.forward`)."""
 
+    changes_model: bool = False
+    """Whether the forward pass needs it, in serving too: a declared run, which serves the model alone, refuses it."""
+
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()
         if not tasks or len(set(tasks)) != len(tasks):

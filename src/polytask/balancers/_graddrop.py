@@ -84,7 +84,8 @@ class GradDrop(CoordinateBalancer):
 
 
 def _squared(g: Float[Tensor, "m *_"]) -> Float[Tensor, " m"]:
-    return torch.linalg.vector_norm(g.flatten(1), dim=1, dtype=accumulator(g)).square()
+    length: Tensor = torch.linalg.vector_norm(g.flatten(1), dim=1, dtype=accumulator(g))
+    return length.square()
 
 
 def _shares(g: Float[Tensor, "m *f"], leak: Float[Tensor, " m"], generator: torch.Generator) -> Float[Tensor, "m *f"]:

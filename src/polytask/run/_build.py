@@ -9,6 +9,7 @@ import torch
 from polytask.balancers import BALANCERS, Balancer
 from polytask.config import RunConfig
 from polytask.data import Preprocessing
+from polytask.errors import ConfigError, message
 from polytask.model import MultiTaskModel
 from polytask.optimizers import Schedule, build_optimizer
 
@@ -26,8 +27,17 @@ def build_model(config: RunConfig, preprocessing: Preprocessing) -> MultiTaskMod
 
 
 def build_balancer(config: RunConfig, tasks: Sequence[str]) -> Balancer:
-    """The balancer of named tasks."""
-    return BALANCERS[config.balancer.name](tasks, **config.balancer.options)
+    """The balancer of named tasks.
+
+    Raises:
+        ConfigError: If the model would not be complete without the balancer.
+    """
+    balancer = BALANCERS[config.balancer.name](tasks, **config.balancer.options)
+    if balancer.changes_model:
+        expected = "A declared run saves and serves the model without its balancer."
+        way_out = "Use it in a loop of your own, in serving too, or take another balancer."
+        raise ConfigError(message(expected, received=f"balancer {config.balancer.name!r}", way_out=way_out))
+    return balancer
 
 
 def build_update(config: RunConfig, model: MultiTaskModel, balancer: Balancer, num_batches: int) -> tuple[Any, Any]:

@@ -5,19 +5,20 @@ import torch
 
 from polytask.sharing._dense import dense
 
-SIZES = {"own inputs": (3, 6, 4), "one input": (6, 4)}
+SIZES = {"an input for each": (3, 1), "one input": (1, 3), "inputs of several": (2, 3)}
 
 
 def plain(x, weight, bias, rectified):
-    y = torch.einsum("...nd,eod->eno" if x.dim() == 2 else "end,eod->eno", x, weight)
-    y = y if bias is None else y + bias.unsqueeze(1)
+    y = torch.einsum("gnd,gtod->gtno", x, weight)
+    y = y if bias is None else y + bias.unsqueeze(2)
     return y.clamp_min(0) if rectified else y
 
 
 @pytest.fixture(params=SIZES)
 def tensors(request):
     torch.manual_seed(0)
-    x, weight, bias = torch.randn(SIZES[request.param]), torch.randn(3, 2, 4), torch.randn(3, 2)
+    layers = SIZES[request.param]
+    x, weight, bias = torch.randn(layers[0], 6, 4), torch.randn(*layers, 2, 4), torch.randn(*layers, 2)
     return tuple(tensor.double().requires_grad_() for tensor in (x, weight, bias))
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from polytask.sharing._mixtures import mixture
+from polytask.sharing._mixtures import _plain_of_all, mixture, mixture_of_all
 
 
 @pytest.fixture(params=[2, 1, None], ids=["two common", "one common", "none common"])
@@ -50,3 +50,35 @@ def test_replicas_under_vmap_are_each_alone(tensors):
         inputs = [pair[place].clone().requires_grad_() for pair in pairs]
         expected = torch.autograd.grad(mixture(*inputs).sin().sum(), inputs[0])[0]
         torch.testing.assert_close(together[place], expected, rtol=0, atol=1e-12)
+
+
+def of_all():
+    torch.manual_seed(0)
+    gates, own, common = torch.rand(3, 5, 3 * 2 + 2), torch.randn(3, 2, 5, 4), torch.randn(2, 5, 4)
+    return [tensor.double().requires_grad_() for tensor in (gates, own, common)]
+
+
+def test_a_mixture_of_all_sends_gradients_to_own_and_common_experts_alone():
+    gates, own, common = of_all()
+    experts = [*own.flatten(0, 1), *common]
+    z = mixture_of_all(gates, own, common)
+    torch.testing.assert_close(z, sum(gates[..., i : i + 1] * expert for i, expert in enumerate(experts)), rtol=0, atol=1e-12)
+    only_second = torch.zeros_like(z)
+    only_second[1] = torch.randn(5, 4, dtype=torch.float64)
+    to_gates, to_own, to_common = torch.autograd.grad(z, (gates, own, common), only_second)
+    assert not to_own[[0, 2]].any()
+    for place in range(2):
+        torch.testing.assert_close(to_own[1, place], gates[1, :, 2 + place, None] * only_second[1])
+        torch.testing.assert_close(to_common[place], gates[1, :, 6 + place, None] * only_second[1])
+    expected = torch.stack([(expert * only_second[1]).sum(-1) for expert in experts], dim=1)
+    torch.testing.assert_close(to_gates[1], expected, rtol=0, atol=1e-12)
+
+
+def test_second_gradients_of_a_mixture_of_all_are_those_of_plain_products():
+    inputs = of_all()
+    found = []
+    for way in (mixture_of_all, _plain_of_all):
+        first = torch.autograd.grad(way(*inputs).sin().sum(), inputs, create_graph=True)
+        found.append((*first, *torch.autograd.grad(sum(part.square().sum() for part in first), inputs)))
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-11)

@@ -6,7 +6,6 @@ from typing import cast, final
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from polytask.errors import ConfigError, message
 from polytask.sharing._base import PerTask, Shared, Sharing
@@ -97,13 +96,14 @@ class DSelectK(Sharing):
         gate_input = flat.view_as(
             flat
         )  # its own place in the graph: what tasks send back through their gates, without the experts
+        bias = torch.stack([selector.bias for selector in selectors])
         if selectors[0].weight is None:
-            logits = torch.stack([selector.bias for selector in selectors]).unsqueeze(1)
+            logits = bias.unsqueeze(2)
         else:
-            weight, bias = (torch.cat([getattr(one, name) for one in selectors]) for name in ("weight", "bias"))
-            logits = torch.unflatten(linear(gate_input, weight, bias), 1, (len(selectors), -1)).transpose(0, 1)
+            weight = torch.cat([cast("Tensor", one.weight) for one in selectors])
+            logits = torch.unflatten(torch.addmm(bias.flatten().unsqueeze(1), weight, gate_input.mT), 0, bias.shape)
         weights, chosen = self._selectors_of(logits.to(torch.promote_types(logits.dtype, torch.float32)))
-        gates = (weights.unsqueeze(-2) @ chosen).squeeze(-2).expand(-1, x.shape[0], -1)
+        gates = (weights.unsqueeze(2) * chosen).sum(1).mT.contiguous().expand(-1, x.shape[0], -1)
         junction = (experts,) if selectors[0].weight is None else (experts, gate_input)
         penalty = self.entropy * _entropy(chosen) if self.training and self.experts.num > 1 else None
         return Shared(mix(gates, experts), junction, gates, penalty, taken=gates)
@@ -112,24 +112,24 @@ class DSelectK(Sharing):
         """Those of the selectors: decay would pull a decided bit back to where it is undecided, against the penalty."""
         return self.selectors.parameters()
 
-    def _selectors_of(self, logits: Float[Tensor, "k n _"]) -> tuple[Float[Tensor, "k n s"], Float[Tensor, "k n s e"]]:
-        """How much each selector weighs, and what it chooses."""
+    def _selectors_of(self, logits: Float[Tensor, "k _ n"]) -> tuple[Float[Tensor, "k s n"], Float[Tensor, "k s e n"]]:
+        """How much each selector weighs, and what it chooses. Rows come last: vectors over bits would be of 2."""
         num_codes = self.num_selected * self.num_bits
-        codes, weights = logits[..., :num_codes], logits[..., num_codes:]
-        bits = torch.unflatten(smooth_step(codes, self.gamma), -1, (self.num_selected, self.num_bits))
-        chosen = torch.stack([1 - bits[..., 0], bits[..., 0]], dim=-1)
-        for bit in bits.unbind(-1)[1:]:  # the first is the most significant
-            ones = chosen * bit.unsqueeze(-1)
-            chosen = torch.stack([chosen - ones, ones], dim=-1).flatten(-2)
-        if self.experts.num < chosen.shape[-1]:
-            chosen = chosen @ self.expert_of_code.to(chosen.dtype)
-        return weights.softmax(-1), chosen
+        codes, weights = torch.split(logits, [num_codes, self.num_selected], 1)
+        bits = torch.unflatten(smooth_step(codes, self.gamma), 1, (self.num_selected, self.num_bits)).unsqueeze(3)
+        chosen = torch.cat([1 - bits[:, :, 0], bits[:, :, 0]], dim=2)
+        for bit in bits.unbind(2)[1:]:  # the first is the most significant
+            ones = chosen * bit
+            chosen = torch.stack([chosen - ones, ones], dim=3).flatten(2, 3)
+        if self.experts.num < chosen.shape[2]:
+            chosen = self.expert_of_code.to(chosen.dtype).mT @ chosen
+        return weights.softmax(1), chosen
 
 
-def _entropy(chosen: Float[Tensor, "k n s e"]) -> Float[Tensor, ""]:
+def _entropy(chosen: Float[Tensor, "k s e n"]) -> Float[Tensor, ""]:
     """Of all selectors of all tasks, in the mean over rows."""
     each = -(chosen * (chosen + 1e-6).log())  # 1e-6 as published: a finite gradient at 0
-    return each.sum((-1, -2)).mean(1).sum()
+    return each.mean(3).sum()
 
 
 def smooth_step(c: Tensor, gamma: float = 1.0) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from polytask.errors import ConfigError, message
 from polytask.sharing._base import PerTask
-from polytask.sharing._gates import gate_network, gate_weights, mix
+from polytask.sharing._gates import gate_network, gate_weights
 from polytask.sharing._mixtures import mixture
 from polytask.sharing._mlps import MLPs, by_group, side_by_side, together
 
@@ -82,9 +82,7 @@ class Level(nn.Module):
             return shared
         parts = [*side_by_side(self.shared_gate_own.values(), shared), self.shared_gate_common(shared)]
         gates = gate_weights(torch.cat(parts, dim=2), drop)
-        tasks_experts = own.flatten(0, 1)
-        mixed = mix(gates[..., : len(tasks_experts)], tasks_experts) + mix(gates[..., len(tasks_experts) :], common)
-        return mixed.squeeze(0)
+        return mixture(gates, own.flatten(0, 1).unsqueeze(0), common).squeeze(0)
 
 
 def level_inputs(in_features: int, levels: Sequence[Sequence[int]]) -> list[int]:

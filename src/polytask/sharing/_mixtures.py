@@ -76,3 +76,48 @@ def _differentiable(gates: Tensor, own: Tensor, common: Tensor | None, g: Tensor
     by_common = torch.bmm(rows, common.permute(1, 2, 0)).transpose(0, 1)
     to_common = torch.bmm(gates[..., num_own:].permute(1, 2, 0), rows).transpose(0, 1)
     return torch.cat([by_own, by_common], dim=2), to_own, to_common
+
+
+def mixture_of_all(
+    gates: Float[Tensor, "k n _"], own: Float[Tensor, "k t n h"], common: Float[Tensor, "s n h"]
+) -> Float[Tensor, "k n h"]:
+    """Each task's mixture of the experts of all tasks, in order, and of common ones; gradients reach its own and those."""
+    gates = gates.to(own.dtype)
+    if ordinary(gates, own):
+        found: Tensor = _MixtureOfAll.apply(gates, own, common)  # type: ignore[no-untyped-call]
+        return found
+    return _plain_of_all(gates, own, common)
+
+
+def _plain_of_all(gates: Tensor, own: Tensor, common: Tensor) -> Tensor:
+    num_theirs = own.shape[0] * own.shape[1]
+    by_owner = torch.unflatten(gates[..., :num_theirs], 2, own.shape[:2])
+    eye = torch.eye(len(own), dtype=gates.dtype, device=gates.device)
+    foreign = (by_owner * (1 - eye)[:, None, :, None]).flatten(2)
+    native = torch.diagonal(by_owner, dim1=0, dim2=2).permute(2, 0, 1)
+    others = torch.bmm(foreign.transpose(0, 1), own.detach().flatten(0, 1).transpose(0, 1)).transpose(0, 1)
+    return others + _plain(torch.cat([native, gates[..., num_theirs:]], dim=2), own, common)
+
+
+@final
+class _MixtureOfAll(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, own: Tensor, common: Tensor) -> Tensor:
+        ctx.save_for_backward(gates, own, common)
+        rows, num_theirs = gates.transpose(0, 1), own.shape[0] * own.shape[1]
+        mixed = torch.bmm(rows[..., :num_theirs], own.flatten(0, 1).transpose(0, 1))
+        return mixed.baddbmm_(rows[..., num_theirs:], common.transpose(0, 1)).transpose(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        gates, own, common = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a gradient of this gradient: other tasks' experts are constants in it too
+            asked = [tensor for tensor, needed in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=True) if needed]
+            found = iter(torch.autograd.grad(_plain_of_all(gates, own, common), asked, gradients[0], create_graph=True))
+            return tuple(next(found) if needed else None for needed in ctx.needs_input_grad)
+        rows, num_theirs = gradients[0].transpose(0, 1), own.shape[0] * own.shape[1]
+        by_expert = [torch.bmm(rows, part.permute(1, 2, 0)) for part in (own.flatten(0, 1), common)]
+        to_common = torch.bmm(gates[..., num_theirs:].permute(1, 2, 0), rows).transpose(0, 1)
+        native = torch.diagonal(torch.unflatten(gates[..., :num_theirs], 2, own.shape[:2]), dim1=0, dim2=2).permute(2, 1, 0)
+        to_own = gradients[0].unsqueeze(1) * native.unsqueeze(3)
+        return torch.cat(by_expert, dim=2).transpose(0, 1), to_own, to_common

@@ -169,15 +169,12 @@ def _computed(groups: Sequence[MLPs], x: Tensor, *, apart: bool = False, rows_to
     if len(groups) == 1 or loops or _watched(groups, columns):
         inputs = [x] * len(groups) if x.dim() == 2 else list(x.unbind(0))
         return [group(one) for group, one in zip(groups, inputs, strict=True)]
-    first, *rest = [_join(column) for column in columns]
-    num = groups[0].num
-    if x.dim() == 3 and num > 1:  # one wide product a group
-        size = first.weight.shape[1]
-        wide = first.widened(num)
-        outputs = torch.unflatten(_batched(x, [wide]), 2, (num, size)).transpose(1, 2)
-        return torch.unflatten(_batched(outputs.flatten(0, 1), rest), 0, (-1, num)) if rest else outputs
+    layers, num = [_join(column) for column in columns], groups[0].num
     by_mlp = rows_together and ordinary(x) and x.shape[-2] * total_width >= _SCATTERED_NUMBERS
-    return torch.unflatten((_batched if by_mlp else compute_stacked)(x, [first, *rest]), 0, (-1, num))
+    if x.dim() == 2 and not by_mlp:
+        return torch.unflatten(compute_stacked(x, layers), 0, (-1, num))
+    outputs = _first_layer(x if x.dim() == 3 else x.unsqueeze(0), layers[0])
+    return torch.unflatten(_batched(outputs.flatten(0, 1), layers[1:]), 0, (-1, num))
 
 
 def _watched(groups: Iterable[nn.Module], columns: Iterable[Sequence["StackedLayer"]]) -> bool:
@@ -194,11 +191,6 @@ class StackedLayer(NamedTuple):
     weight: Float[Tensor, "e o i"]
     bias: Float[Tensor, "e o"] | None
     then: nn.Module
-
-    def widened(self, num: int) -> "StackedLayer":
-        """Every `num` layers as one: they read one input."""
-        bias = None if self.bias is None else torch.unflatten(self.bias, 0, (-1, num)).flatten(1)
-        return StackedLayer(torch.unflatten(self.weight, 0, (-1, num)).flatten(1, 2), bias, self.then)
 
 
 def _join(column: Sequence[StackedLayer]) -> StackedLayer:
@@ -218,12 +210,19 @@ def compute_stacked(x: Float[Tensor, "*e n d"], layers: Sequence[StackedLayer]) 
     return _batched(flat.unflatten(1, (num, width)).transpose(0, 1), rest)
 
 
-def _batched(x: Tensor, layers: Sequence[StackedLayer]) -> Tensor:
-    for weight, bias, then in layers:
-        rectified = type(then) is nn.ReLU and not then._forward_hooks
-        x = dense(x, weight, bias, rectified=rectified)
-        x = x if rectified else then(x)
+def _batched(x: Float[Tensor, "e n d"], layers: Sequence[StackedLayer]) -> Float[Tensor, "e n h"]:
+    for layer in layers:
+        x = _first_layer(x, layer).squeeze(1)
     return x
+
+
+def _first_layer(x: Float[Tensor, "g n d"], layer: StackedLayer) -> Float[Tensor, "g t n o"]:
+    """Each of g inputs is read by as many MLPs, t."""
+    weight, bias, then = layer
+    weight = torch.unflatten(weight, 0, (len(x), -1))
+    rectified = type(then) is nn.ReLU and not then._forward_hooks
+    y = dense(x, weight, None if bias is None else torch.unflatten(bias, 0, (len(x), -1)), rectified=rectified)
+    return y if rectified else then(y)
 
 
 def _apart(inputs: Sequence[Tensor], layers: Sequence[StackedLayer]) -> Tensor:

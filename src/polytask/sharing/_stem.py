@@ -9,9 +9,10 @@ from torch import Tensor
 
 from polytask.errors import ConfigError, message
 from polytask.sharing._base import PerTask, Shared, Sharing
-from polytask.sharing._gates import check_drop, gate_weights, mix, mix_own
+from polytask.sharing._gates import check_drop, gate_weights
 from polytask.sharing._levels import expert_owners
-from polytask.sharing._mlps import MLPs, together
+from polytask.sharing._mixtures import mixture_of_all
+from polytask.sharing._mlps import MLPs, by_group, together
 from polytask.sharing._named_rows import gate_over_all
 
 
@@ -92,21 +93,11 @@ class STEM(Sharing):
 
     def forward(self, x: Float[Tensor, "i n d"]) -> Shared:
         """Gives each task its mixture; the last input is the shared one."""
-        embedded, shared = x[:-1], x[-1]
+        embedded, shared = torch.split(x, [len(self.tasks), 1])
+        shared = shared.squeeze(0)
         entry = shared.view_as(shared)  # its own place in the graph: what tasks send back through their gates
-        own = torch.unflatten(together(self.task_experts.values(), embedded), 0, (len(self.tasks), -1))
+        own = by_group(self.task_experts.values(), embedded)
         common = self.shared_experts(shared)
         logits = together(self.gates.values(), embedded + entry)
         gates = gate_weights(logits, self.expert_dropout if self.training else 0.0)
-        num_theirs = own.shape[0] * own.shape[1]
-        mixed = _mixture(gates[..., :num_theirs], own) + mix(gates[..., num_theirs:], common)
-        return Shared(mixed, (common, entry), gates)
-
-
-def _mixture(gates: Float[Tensor, "k n _"], own: Float[Tensor, "k t n h"]) -> Float[Tensor, "k n h"]:
-    """Each task's mixture of the experts of all tasks; a gradient reaches those of its own."""
-    by_owner = gates.reshape(*gates.shape[:2], *own.shape[:2])
-    eye = torch.eye(len(own), dtype=gates.dtype, device=gates.device)
-    foreign = (by_owner * (1 - eye)[:, None, :, None]).flatten(2)
-    native = torch.diagonal(by_owner, dim1=0, dim2=2).permute(2, 0, 1)
-    return mix(foreign, own.detach().flatten(0, 1)) + mix_own(native, own)
+        return Shared(mixture_of_all(gates, own, common), (common, entry), gates)

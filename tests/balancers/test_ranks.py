@@ -1,8 +1,5 @@
 """Data parallelism: two processes decide and train as one process on the joined batch."""
 
-import os
-import socket
-
 import pytest
 import torch
 from torch import distributed as dist
@@ -57,40 +54,28 @@ def steps(model, measure, rows, *, missing=()):
     return weights, {name: p.grad for name, p in model.named_parameters()}
 
 
-def rank(number, port, missing, found):
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def rank(number, folder):
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=number, world_size=2)
-    results = []
-    for measure in MEASURES:
-        model = nn.parallel.DistributedDataParallel(Net())
-        rows = slice(4 * number, 4 * number + 4)
-        results.append(steps(model, measure, rows, missing=missing if number == 1 else ()))
-    found[number] = [
-        (weights, {name.removeprefix("module."): gradient for name, gradient in gradients.items()})
-        for weights, gradients in results
-    ]
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=number, world_size=2)
+    rows, results = slice(4 * number, 4 * number + 4), []
+    for measure, missing in [*((measure, ()) for measure in MEASURES), *((measure, ("b",)) for measure in MEASURES)]:
+        weights, gradients = steps(nn.parallel.DistributedDataParallel(Net()), measure, rows, missing=missing if number else ())
+        results.append((weights, {name.removeprefix("module."): gradient for name, gradient in gradients.items()}))
+    torch.save(results, f"{folder}/{number}")
     dist.destroy_process_group()
 
 
-def two_processes(missing=()):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with multiprocessing.Manager() as manager:
-        found = manager.dict()
-        multiprocessing.spawn(rank, (port, missing, found), nprocs=2)
-        return found[0], found[1]
-
-
 @pytest.fixture(scope="module")
-def complete():
-    return two_processes()
+def ranks(tmp_path_factory):
+    """What both ranks found: with all tasks, then with one that the second lacks."""
+    folder = tmp_path_factory.mktemp("ranks")
+    multiprocessing.spawn(rank, (str(folder),), nprocs=2)
+    return [torch.load(folder / str(number)) for number in range(2)]
 
 
 @pytest.mark.parametrize("place", range(len(MEASURES)))
-def test_ranks_have_one_gradient_and_it_is_that_of_the_joined_batch(complete, place):
-    (first, gradients), (second, others) = complete[0][place], complete[1][place]
+def test_ranks_have_one_gradient_and_it_is_that_of_the_joined_batch(ranks, place):
+    (first, gradients), (second, others) = ranks[0][place], ranks[1][place]
     weights, wanted = steps(Net(), MEASURES[place], slice(None))
     for name, gradient in wanted.items():
         assert torch.equal(gradients[name], others[name]), name
@@ -100,8 +85,9 @@ def test_ranks_have_one_gradient_and_it_is_that_of_the_joined_batch(complete, pl
         torch.testing.assert_close(mine, ours)
 
 
-def test_a_task_that_one_rank_lacks_is_weighed_on_the_other():
-    (first, gradients), (second, others) = (results[1] for results in two_processes(missing=("b",)))
+@pytest.mark.parametrize("place", range(len(MEASURES)))
+def test_a_task_that_one_rank_lacks_is_weighed_on_the_other(ranks, place):
+    (first, gradients), (second, others) = ranks[0][len(MEASURES) + place], ranks[1][len(MEASURES) + place]
     assert set(first[0]) == set(TASKS)
     assert set(second[0]) == {"a", "c"}
     for name in ("a", "c"):

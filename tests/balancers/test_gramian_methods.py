@@ -1,10 +1,12 @@
 """What every method on inner products keeps to, and which methods keep what only some do."""
 
+import sys
 from functools import partial
 
 import pytest
 import torch
 from solvers.gramians import jacobian
+from torch.utils._python_dispatch import TorchDispatchMode
 from weighing import NAMES, direction, weigh
 
 from polytask.balancers import (
@@ -233,6 +235,27 @@ def test_a_run_goes_on_where_it_stopped_with_tasks_in_another_order(name):
         wanted = balancer.backward(net.losses(move=0.2 * step)).weights
         found = restored.backward(net.losses("bca", move=0.2 * step)).weights
         assert {n: w.item() for n, w in found.items()} == pytest.approx({n: w.item() for n, w in wanted.items()}, rel=1e-5)
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses to copy a number to the host, as a device would have to be waited for."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert function not in {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default}, function
+        return function(*args, **(kwargs or {}))
+
+
+@every_method
+def test_nothing_waits_for_a_device_whose_weights_are_the_same(name, monkeypatch):
+    rows, losses = jacobian("conflict", 5), torch.tensor([1.0, 2.0, 0.5, 0.1, 3.0])
+    wanted = weigh(METHODS[name](NAMES[:5]), rows, losses)
+    for module in [module for place, module in sys.modules.items() if place.startswith("polytask.balancers.solvers")]:
+        if hasattr(module, "may_wait"):  # what is looked at on the CPU alone
+            monkeypatch.setattr(module, "may_wait", lambda _: False)
+    balancer = METHODS[name](NAMES[:5])
+    with NoWaiting():
+        found = weigh(balancer, rows, losses)
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
 
 
 MATRIX = [[-4.0, 1.0, 1.0, 0.5], [6.0, 1.0, 1.0, -2.0], [1.0, 2.0, -1.5, 0.3]]

@@ -37,7 +37,7 @@ class AlignedMTL(GramianBalancer):
 
     Example:
         >>> import torch
-        >>> x = torch.tensor([1.0, 1.0], requires_grad=True)
+        >>> x = torch.nn.Parameter(torch.ones(2))
         >>> _ = AlignedMTL(["click", "buy"]).backward({"click": 3 * x[0], "buy": x[1]}, shared=[x])
         >>> x.grad
         tensor([1., 1.])

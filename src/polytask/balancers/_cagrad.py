@@ -47,7 +47,7 @@ class CAGrad(GramianBalancer):
         ConfigError: If `c` is negative or `rescale` unknown.
 
     Example:
-        >>> x = torch.tensor([1.0, 1.0], requires_grad=True)
+        >>> x = torch.nn.Parameter(torch.ones(2))
         >>> balance = CAGrad(["click", "buy"]).backward({"click": 3 * x[0], "buy": x[1]}, shared=[x])
         >>> balance.weights["buy"].item() > 1 > balance.weights["click"].item()
         True

@@ -36,7 +36,7 @@ class ConFIG(GramianBalancer):
         every: Steps from one measurement to the next; between them the last weights are used.
 
     Example:
-        >>> x = torch.tensor([1.0, 1.0], requires_grad=True)
+        >>> x = torch.nn.Parameter(torch.ones(2))
         >>> _ = ConFIG(["click", "buy"]).backward({"click": 3 * x[0], "buy": x[1]}, shared=[x])
         >>> x.grad
         tensor([2., 2.])

@@ -42,7 +42,7 @@ class DualProjection(GramianBalancer):
 
     Example:
         >>> import torch
-        >>> x = torch.tensor([1.0, 1.0], requires_grad=True)
+        >>> x = torch.nn.Parameter(torch.ones(2))
         >>> balancer = DualProjection(["click", "buy"], preferences={"click": 3.0})
         >>> _ = balancer.backward({"click": x[0], "buy": x[1] - x[0]}, shared=[x])
         >>> x.grad

@@ -46,7 +46,7 @@ class FairGrad(GramianBalancer):
         ConfigError: If `alpha` is not above 0.
 
     Example:
-        >>> x = torch.tensor([1.0, 1.0], requires_grad=True)
+        >>> x = torch.nn.Parameter(torch.ones(2))
         >>> _ = FairGrad(["click", "buy"], alpha=1.0).backward({"click": 3 * x[0], "buy": x[1]}, shared=[x])
         >>> (x.grad[0] / x.grad[1]).item()
         1.0

@@ -53,7 +53,7 @@ class GradNorm(GramianBalancer):
     Example:
         >>> balancer = GradNorm(["click", "buy"], alpha=0.0)
         >>> for _ in range(200):
-        ...     x = torch.tensor([1.0, 1.0], requires_grad=True)
+        ...     x = torch.nn.Parameter(torch.ones(2))
         ...     balance = balancer.backward({"click": 3 * x[0], "buy": x[1]}, shared=[x])
         >>> {name: round(weight.item(), 1) for name, weight in balance.weights.items()}
         {'click': 0.5, 'buy': 1.5}

@@ -53,7 +53,7 @@ class GradVac(GramianBalancer):
     Example:
         >>> balancer = GradVac(["click", "buy"], beta=1.0)
         >>> for turn in ([0.8, 0.6], [0.0, 1.0]):  # a cosine of 0.8, then of 0
-        ...     x = torch.zeros(2, requires_grad=True)
+        ...     x = torch.nn.Parameter(torch.zeros(2))
         ...     balance = balancer.backward({"click": x[0], "buy": turn[0] * x[0] + turn[1] * x[1]}, shared=[x])
         >>> {name: round(weight.item(), 2) for name, weight in balance.weights.items()}
         {'click': 2.33, 'buy': 2.33}

@@ -51,7 +51,7 @@ class MGDA(GramianBalancer):
         ConfigError: If `normalise` is unknown.
 
     Example:
-        >>> x = torch.tensor([1.0, 1.0], requires_grad=True)
+        >>> x = torch.nn.Parameter(torch.ones(2))
         >>> balance = MGDA(["click", "buy"]).backward({"click": 3 * x[0], "buy": x[1]}, shared=[x])
         >>> {name: round(weight.item(), 2) for name, weight in balance.weights.items()}
         {'click': 0.2, 'buy': 1.8}

@@ -47,7 +47,7 @@ class NashMTL(GramianBalancer):
         ConfigError: If `max_norm` is negative.
 
     Example:
-        >>> x = torch.tensor([1.0, 1.0], requires_grad=True)
+        >>> x = torch.nn.Parameter(torch.ones(2))
         >>> _ = NashMTL(["click", "buy"]).backward({"click": 3 * x[0], "buy": x[1]}, shared=[x])
         >>> x.grad
         tensor([0.7071, 0.7071])

@@ -38,7 +38,7 @@ class PCGrad(GramianBalancer):
 
     Example:
         >>> import torch
-        >>> x = torch.tensor([1.0, 1.0], requires_grad=True)
+        >>> x = torch.nn.Parameter(torch.ones(2))
         >>> _ = PCGrad(["click", "buy"]).backward({"click": x[0], "buy": x[1] - x[0]}, shared=[x])
         >>> x.grad
         tensor([0.5000, 1.5000])

@@ -54,7 +54,7 @@ class RememberingBalancer(GramianBalancer):
     def weigh(self, measured: Measured, losses: Float[Tensor, " m"], names: tuple[str, ...]) -> Float[Tensor, " m"]:
         """Weights by what is remembered."""
         if not measured.features:
-            received = "a graph in which none can be seen (a compiled trunk, or tables alone)"
+            received = "a graph in which none can be seen (compiled trunks, towers that are mixed, tables alone)"
             raise PolytaskError(message("The last shared layer is measured.", received=received, way_out="measure='parameters'"))
         finite = torch.ones_like(losses, dtype=torch.bool) if measured.finite is None else measured.finite
         return self.remember(measured, losses, finite, names).to(losses.dtype)

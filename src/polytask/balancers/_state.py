@@ -40,9 +40,10 @@ class PerTaskState(nn.Module):
     @torch.no_grad()
     def put(self, names: Sequence[str], values: Tensor) -> None:
         """Keeps values of some tasks; the others stay as they are. Vectors may take the place of numbers once."""
-        if values.dim() > self.value.dim():
-            self.value = self.value.new_full((len(self.tasks), *values.shape[1:]), self.fill)
-        self.value[self.index(names)] = values.detach().to(self.value.dtype)
+        wider = values.dim() > self.value.dim()
+        kept = self.value.new_full((len(self.tasks), *values.shape[1:]), self.fill) if wider else self.value.clone()
+        kept[self.index(names)] = values.detach().to(kept.dtype)
+        self.value = kept  # not in place: what `at` gave before stays what it was
 
     def index(self, names: Sequence[str]) -> Tensor:
         """Places of some tasks."""
@@ -91,7 +92,9 @@ class PairState(nn.Module):
     @torch.no_grad()
     def put(self, names: Sequence[str], values: Tensor) -> None:
         """Keeps the pairs among some tasks; pairs with another task stay as they are."""
-        self.value[self._grid(names)] = values.detach().to(self.value.dtype)
+        kept = self.value.clone()
+        kept[self._grid(names)] = values.detach().to(kept.dtype)
+        self.value = kept  # not in place: what `at` gave before stays what it was
 
     def _grid(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
         places = torch.tensor([self.tasks.index(name) for name in names], device=self.value.device)

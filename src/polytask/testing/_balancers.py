@@ -11,18 +11,19 @@ from polytask.testing._rails import MakeBalancer
 Scale = Literal["invariant", "equivariant", "none"]
 Promises = dict[str, Callable[[MakeBalancer], None]]
 
-PROMISES: Promises = {
+WRITTEN: Promises = {
     "the balance says what was done": of_balance.check_balance,
-    "the order of tasks and of losses does not matter": of_balance.check_order,
     "the Gramian is that of the present tasks": of_balance.check_gramian,
-    "a loss that is no number is an absence": over_steps.check_not_a_number,
-    "the state is whole, and by task name": over_steps.check_state,
     "gradients are added": of_balance.check_adding,
     "a penalty is added whatever the weights": of_balance.check_penalty,
-    "it does not matter how the place where tasks part is told": of_balance.check_places,
-    "weights of the last measurement are used between measurements": over_steps.check_every,
-    "float32, float64 and bfloat16 work": over_steps.check_formats,
     "mistakes are named": of_balance.check_mistakes,
+    "weights of the last measurement are used between measurements": over_steps.check_every,
+}
+OVER_STEPS: Promises = {
+    "a loss that is no number is an absence": over_steps.check_not_a_number,
+    "the state is whole, and by task name": over_steps.check_state,
+    "it does not matter how the place where tasks part is told": of_balance.check_places,
+    "float32, float64 and bfloat16 work": over_steps.check_formats,
 }
 
 
@@ -67,16 +68,18 @@ def check_balancer(
         >>> from polytask.balancers import Equal
         >>> check_balancer(Equal, scale="equivariant")
     """
-    promises: Promises = {
-        "one task alone": partial(of_balance.check_single_task, plain=single_task_is_plain),
-        **PROMISES,
-        "an absent task changes nothing but its absence": partial(over_steps.check_absence, changes_others=absent_changes_others),
-        "a seed decides everything": partial(over_steps.check_random, draws=draws),
-    }
+    promises: Promises = {"one task alone": partial(of_balance.check_single_task, plain=single_task_is_plain)}
     if conflict_free:
         promises["no task is harmed, to first order"] = of_balance.check_no_conflict
     if scale is not None:
         promises["units of losses matter as declared"] = partial(of_balance.check_scale, scale=scale)
+    promises |= {
+        "a seed decides everything": partial(over_steps.check_random, draws=draws),
+        **WRITTEN,
+        "the order of tasks and of losses does not matter": of_balance.check_order,
+        "an absent task changes nothing but its absence": partial(over_steps.check_absence, changes_others=absent_changes_others),
+        **OVER_STEPS,
+    }
     for promise, check in promises.items():
         try:
             check(make)

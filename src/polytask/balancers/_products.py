@@ -143,7 +143,8 @@ def _dense(edge: GradientEdge) -> Product | None:
     node: Node = edge.node
     _, (weight, _), (bias, _), *_ = node.next_functions
     rows, _, rectified = node.saved_tensors
-    return Product(edge, rows.detach(), _is_parameter(bias), None, rectified) if _is_parameter(weight) else None
+    gave = None if rectified is None else rectified.detach()
+    return Product(edge, rows.detach(), _is_parameter(bias), None, gave) if _is_parameter(weight) else None
 
 
 _READERS: dict[str, Callable[[GradientEdge], Product | None]] = {

@@ -104,6 +104,7 @@ def test_the_last_layer_of_stacked_experts_is_autograds(rows, monkeypatch):
     found = wanted(losses, [layer.weight, layer.bias])
     gramian = AtLastLayer()(cut(losses, shared, (), TASKS)).gramian
     torch.testing.assert_close(gramian, found @ found.T, rtol=1e-5, atol=1e-9)
+    assert not gramian.requires_grad
 
 
 def test_channels_last_changes_nothing():

@@ -22,11 +22,10 @@ TASKS = ["click", "buy"]
 
 
 def by_hand_ple(d, first, second, own, common, k):
-    """Two levels: experts, gates of tasks, mixtures of shared experts (of own ones: sums, no products of matrices); between them
-    the shared gate and its mixture over all."""
+    """Two levels: experts and gates of tasks; between them the shared gate. Mixtures are sums, no products of matrices."""
     num, seen = k * own + common, own + common
-    below = num * d * first + k * d * seen + k * common * first + d * num + num * first
-    above = num * first * second + k * first * seen + k * common * second
+    below = num * d * first + k * d * seen + d * num
+    above = num * first * second + k * first * seen
     return 2 * (below + above)
 
 

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from polytask.errors import ConfigError, message
 from polytask.sharing._base import PerTask, Shared, Sharing
-from polytask.sharing._gates import check_drop, gate_weights, mix, mix_own
+from polytask.sharing._gates import check_drop, gate_weights, mix
 from polytask.sharing._groups import task_groups
 from polytask.sharing._home_experts import ExpertOptions, GatedExperts, gated_side_by_side
 from polytask.sharing._home_meta import HomeSizes, Meta, PerGroup, self_weights
 from polytask.sharing._levels import over_all_experts
+from polytask.sharing._mixtures import mixture
 from polytask.sharing._mlps import together
 
 
@@ -129,7 +130,7 @@ class HoME(Sharing):
         selves = [together(map(self.self_gates.of, tasks), z) for tasks, z in readers]
         native = gates[..., : self.num_own] + self_weights(self._by_task(selves))
         theirs, ours = self._over_groups(gates[..., self.num_own : -len(common)]), gates[..., -len(common) :]
-        z = mix_own(native, own) + mix(theirs, groups) + mix(ours, common)
+        z = mixture(torch.cat([native, ours], dim=2), own, common) + mix(theirs, groups)
         taken = over_all_experts(torch.cat([native, theirs, ours], dim=2), self.num_own)
         return Shared(z, (*joint, *joint_experts, shared, common, *meta.cut), taken / taken.sum(-1, keepdim=True))
 

@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polytask.sharing._base import PerTask
-from polytask.sharing._gates import few_softmax, gate_network, gate_weights, mix, mix_own
+from polytask.sharing._gates import few_softmax, gate_network, gate_weights
 from polytask.sharing._home_experts import ExpertOptions, GatedExperts, gated_side_by_side
+from polytask.sharing._mixtures import mixture
 from polytask.sharing._mlps import MLPs, side_by_side, together
 
 
@@ -103,13 +104,13 @@ class Meta(nn.Module):
         x, own, common = read
         gates = gate_weights(together(self.group_gates.get_submodule(kind).children(), x), drop)
         native = gates[..., : own.shape[1]] + self_weights(together(self.self_gates.get_submodule(kind).children(), x))
-        return mix_own(native, own) + mix(gates[..., own.shape[1] :], common)
+        return mixture(torch.cat([native, gates[..., own.shape[1] :]], dim=2), own, common)
 
     def _shared(self, x: Tensor, own: Tensor, common: Tensor, drop: float) -> Float[Tensor, "n h"]:
         parts = [*side_by_side(self.shared_gate_groups.values(), x), self.shared_gate_common(x)]
         gates = gate_weights(torch.cat(parts, dim=2), drop)
         native = gates[..., -len(common) :] + self_weights(self.shared_self_gate(x))
-        return (mix(gates[..., : -len(common)], own.flatten(0, 1)) + mix(native, common)).squeeze(0)
+        return mixture(torch.cat([gates[..., : -len(common)], native], dim=2), own.flatten(0, 1).unsqueeze(0), common).squeeze(0)
 
 
 def self_weights(logits: Float[Tensor, "u n t"]) -> Float[Tensor, "u n t"]:

@@ -172,17 +172,19 @@ def _computed(groups: Sequence[MLPs], x: Tensor, *, apart: bool = False, rows_to
     layers, num = [_join(column) for column in columns], groups[0].num
     by_mlp = rows_together and ordinary(x) and x.shape[-2] * total_width >= _SCATTERED_NUMBERS
     if x.dim() == 2 and not by_mlp:
-        return torch.unflatten(compute_stacked(x, layers), 0, (-1, num))
-    outputs = _first_layer(x if x.dim() == 3 else x.unsqueeze(0), layers[0])
-    return torch.unflatten(_batched(outputs.flatten(0, 1), layers[1:]), 0, (-1, num))
+        outputs = compute_stacked(x, layers)
+        return outputs.view(-1, num, *outputs.shape[1:])
+    outputs = _batched(_first_layer(x if x.dim() == 3 else x.unsqueeze(0), layers[0]).flatten(0, 1), layers[1:])
+    return outputs.view(-1, num, *outputs.shape[1:])
 
 
 def _watched(groups: Iterable[nn.Module], columns: Iterable[Sequence["StackedLayer"]]) -> bool:
     """Whether a hook looks at a group or an activation: it must see its own group alone."""
     if torch.is_grad_enabled():  # not a cost of training
         return False
-    modules = [*groups, *(module for column in columns for step in column for module in step.then.modules())]
-    return any(module._forward_hooks for module in modules)
+    thens = [step.then for column in columns for step in column]
+    parts = [part for then in thens for part in then._modules.values() if part is not None]  # not `modules()`: it would be slow
+    return any(module._forward_hooks for module in (*groups, *thens, *parts))
 
 
 class StackedLayer(NamedTuple):
@@ -207,7 +209,7 @@ def compute_stacked(x: Float[Tensor, "*e n d"], layers: Sequence[StackedLayer]) 
     flat = then(linear(x, weight.flatten(0, 1), None if bias is None else bias.flatten()))
     if rest and one_at_a_time(x, num * width):
         return _apart(flat.split(width, 1), rest)  # not unbind: the backward of split writes the gradient of `flat` as it lies
-    return _batched(flat.unflatten(1, (num, width)).transpose(0, 1), rest)
+    return _batched(flat.view(-1, num, width).transpose(0, 1), rest)
 
 
 def _batched(x: Float[Tensor, "e n d"], layers: Sequence[StackedLayer]) -> Float[Tensor, "e n h"]:
@@ -219,9 +221,9 @@ def _batched(x: Float[Tensor, "e n d"], layers: Sequence[StackedLayer]) -> Float
 def _first_layer(x: Float[Tensor, "g n d"], layer: StackedLayer) -> Float[Tensor, "g t n o"]:
     """Each of g inputs is read by as many MLPs, t."""
     weight, bias, then = layer
-    weight = torch.unflatten(weight, 0, (len(x), -1))
+    weight = weight.view(len(x), -1, *weight.shape[1:])
     rectified = type(then) is nn.ReLU and not then._forward_hooks
-    y = dense(x, weight, None if bias is None else torch.unflatten(bias, 0, (len(x), -1)), rectified=rectified)
+    y = dense(x, weight, None if bias is None else bias.view(len(x), -1, bias.shape[1]), rectified=rectified)
     return y if rectified else then(y)
 
 

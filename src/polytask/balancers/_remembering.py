@@ -10,7 +10,7 @@ from torch import Tensor
 
 from polytask.balancers._cut import Cut
 from polytask.balancers._gradient import GramianBalancer
-from polytask.balancers.measures import AtJunction, Measure, Measured, Sketched, build_measure
+from polytask.balancers.measures import AtAllLayers, AtJunction, Measure, Measured, Sketched, build_measure
 from polytask.errors import ConfigError, PolytaskError, message
 
 FIXED_SKETCH: Final = {"name": "sketched", "fixed": True}
@@ -33,7 +33,7 @@ class RememberingBalancer(GramianBalancer):
 
     def __init__(self, tasks: Sequence[str], *, measure: str | Mapping[str, Any] | Measure = FIXED_SKETCH) -> None:
         built = build_measure(measure)
-        if isinstance(built, AtJunction) or (isinstance(built, Sketched) and not built.fixed):
+        if isinstance(built, AtJunction) or (isinstance(built, Sketched | AtAllLayers) and not built.fixed):
             name = "junction" if isinstance(built, AtJunction) else "sketched, with directions drawn anew"
             raise ConfigError(message(f"{type(self).__name__} keeps gradients of parameters.", received=name, way_out=_WAY_OUT))
         super().__init__(tasks, measure=built)

@@ -118,6 +118,13 @@ def test_a_loss_that_is_no_number_leaves_the_sizes_as_they_were():
     assert torch.equal(measure.sizes, before)
 
 
+def test_a_graph_with_fewer_layers_is_measured_as_it_is():
+    measure = AtAllLayers(rank=9)
+    measure(parts())
+    given = parts(nn.Sequential(nn.Linear(9, 5), nn.Tanh()))
+    torch.testing.assert_close(measure(given).gramian, AtLastLayer()(given).gramian)
+
+
 def test_the_junction_is_the_product_of_its_rows():
     given = parts()
     (rows,) = given.rows()

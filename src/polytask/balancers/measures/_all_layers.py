@@ -71,7 +71,7 @@ class AtAllLayers(Measure):
         below = list({layer.edge.node: layer for layers in streams.values() for layer in layers}.values())
         if below and (number % _LOOK == 0 or len(self.sizes) != len(below)):
             self._look(cut, list(last.values()), below)
-        seen = {layer.edge.node: (layer, size) for layer, size in zip(below, self.sizes.unbind(), strict=True)}
+        seen = dict(zip((layer.edge.node for layer in below), self.sizes.unbind() if below else (), strict=True))
         made: dict[Node, Tensor] = {}
 
         def rows(product: Product) -> Tensor:
@@ -80,7 +80,7 @@ class AtAllLayers(Measure):
             for layer in layers:
                 node = layer.edge.node
                 if node not in made:
-                    made[node] = sketched(layer, self.rank, generator, always=True) * seen[node][1].to(layer.rows.dtype)
+                    made[node] = sketched(layer, self.rank, generator, always=True) * seen[node].to(layer.rows.dtype)
                 own = own + (made[node] if own.dim() == 3 and made[node].dim() == 2 else made[node].reshape(own.shape)).to(
                     own.dtype
                 )

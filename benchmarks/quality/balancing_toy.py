@@ -28,7 +28,7 @@ REACHED = 0.1
 
 def makers() -> dict[str, Callable[[Sequence[str]], Balancer]]:
     """Methods as they are, but FAMO without decay, as its authors ran it here."""
-    names = ("equal", "nash_mtl", "famo", "cagrad", "upgrad", "pcgrad", "mgda", "imtl_g")
+    names = ("equal", "nash_mtl", "famo", "cagrad", "upgrad", "pcgrad", "imtl_g")
     found = {name: BALANCERS[name] for name in names}
     return {name: kind if name != "famo" else lambda tasks, kind=kind: kind(tasks, decay=0.0) for name, kind in found.items()}
 

@@ -3,7 +3,8 @@
 Sharing, towers and heads on a random `n d` representation, no encoder. The bottom has two layers, (w, h), with h the width that
 the architecture gives its heads, and w solved so that floating-point operations of the forward pass (`FlopCounterMode`) agree
 within 2 %; the reached ratio is in the row. A step is forward, mean squared error, penalty where there is one, backward down to
-the representation, Adam, `after_step`. Both take turns in one process and one thread; CPU time; the ratio is the median over
+the representation, Adam, `after_step`; rounds before the first that is timed go on until memory is where it stays. Both take
+turns in one process and one thread; CPU time; the ratio is the median over
 rounds of ratios within a round, its interval of order statistics (95 %). Rivals of the same sizes take turns in the same rounds.
 
     python benchmarks/speed/sharing_cost.py [--quick] [--only mmoe,ple] [--tasks 2,8,32] [--rows 4096,512] [--seconds 600]
@@ -17,6 +18,7 @@ import gc
 import inspect
 import math
 import os
+import resource
 import statistics
 import sys
 import time
@@ -41,7 +43,8 @@ WIDTH = 128
 PROBE = 16  # rows of which operations are counted; a part of every number of rows that is timed
 BOTTOM = "shared bottom of the same FLOPs"
 LEAST_ROUNDS, MOST_ROUNDS, QUICK_ROUNDS = 6, 41, 5  # of 6 rounds the extremes are an interval of 97 %
-SLOW_ROUND = 1.0  # seconds from which one round is enough to warm up
+SLOW_ROUND = 10.0  # seconds from which one more round is enough to warm up
+MOST_WARM_ROUNDS, FEW_FAULTS = 8, 256  # a fault is a page of 4 KiB that the kernel had to hand out: no part of a later step
 # Sizes that rivals are built with too; all else as it comes.
 SIZES = {"num_experts": EXPERTS, "num_shared_experts": OWN_EXPERTS, "num_task_experts": OWN_EXPERTS}
 # Where the default is not what rivals have: their gate of a DSelect-k reads the row.
@@ -75,7 +78,6 @@ class Arm:
         self.after = model.sharing.after_step if isinstance(model, Ours) else lambda lr: None  # noqa: ARG005
 
     def step(self):
-        self.model.train()
         self.optimizer.zero_grad()
         self.x.grad = None
         found = self.model(self.x)
@@ -86,7 +88,6 @@ class Arm:
         self.after(1e-4)
 
     def infer(self):
-        self.model.eval()
         with torch.inference_mode():
             self.model(self.x)
 
@@ -130,6 +131,10 @@ def rivals(variant, num_tasks, rows, wanted):
     return found
 
 
+def page_faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
 def clock(work):
     start = time.thread_time()
     work()
@@ -142,9 +147,12 @@ def turns(arms, seconds, quick):
     names, started = list(arms), time.perf_counter()
     one_round(names, arms, {name: ([], []) for name in arms})  # what memory and libraries set up at first
     pace = time.perf_counter() - started
-    if pace < SLOW_ROUND:
+    for _ in range(1 if pace > SLOW_ROUND else MOST_WARM_ROUNDS):  # until memory is where it stays
+        faults, started = page_faults(), time.perf_counter()
         one_round(names, arms, {name: ([], []) for name in arms})
-        pace = time.perf_counter() - started - pace
+        pace = time.perf_counter() - started
+        if page_faults() - faults < FEW_FAULTS:
+            break
     for _ in range(QUICK_ROUNDS if quick else min(MOST_ROUNDS, max(LEAST_ROUNDS, int(seconds / pace)))):
         names = [*names[1:], names[0]]
         one_round(names, arms, times)
@@ -154,6 +162,7 @@ def turns(arms, seconds, quick):
 def one_round(names, arms, times):
     for place, work in enumerate(("step", "infer")):
         for name in names:
+            arms[name].model.train(work == "step")  # as in training: before many steps, not in each
             times[name][place].append(clock(getattr(arms[name], work)))
 
 
@@ -217,7 +226,9 @@ def profiled(options):
         base = bottom(arm.flops(), arm.model.sharing.out_features, options.tasks[-1], options.rows[0])
         for name, one in ((variant, arm), (BOTTOM, base)):
             for work in ("step", "infer"):
-                getattr(one, work)()
+                one.model.train(work == "step")
+                for _ in range(MOST_WARM_ROUNDS):
+                    getattr(one, work)()
                 with profile(activities=[ProfilerActivity.CPU]) as found:
                     for _ in range(10):
                         getattr(one, work)()

@@ -92,9 +92,10 @@ def test_the_contract_catches_broken_balancers():
 
     class Stacked(LossBalancer):
         def backward(self, losses, shared=(), junction=(), penalty=None):
+            self._check(losses)
             stacked = torch.stack(list(losses.values()))
             weights = torch.softmax(stacked.detach(), 0) * 0 + 1
-            (weights * stacked).sum().backward()
+            ((weights * stacked).sum() + (0 if penalty is None else penalty)).backward()
             from polytask.balancers import Balance
 
             return Balance({name: loss.detach() for name, loss in losses.items()}, dict(zip(losses, weights, strict=True)))

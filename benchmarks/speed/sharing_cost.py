@@ -4,8 +4,8 @@ Sharing, towers and heads on a random `n d` representation, no encoder. The bott
 the architecture gives its heads, and w solved so that floating-point operations of the forward pass (`FlopCounterMode`) agree
 within 2 %; the reached ratio is in the row. A step is forward, mean squared error, penalty where there is one, backward down to
 the representation, Adam, `after_step`; rounds before the first that is timed go on until memory is where it stays. Both take
-turns in one process and one thread; CPU time; the ratio is the median over
-rounds of ratios within a round, its interval of order statistics (95 %). Rivals of the same sizes take turns in the same rounds.
+turns in one process and one thread; CPU time; the ratio is the median over rounds of ratios within a round, its interval of order
+statistics (95 %). Rivals of the same sizes take turns in the same rounds.
 
     python benchmarks/speed/sharing_cost.py [--quick] [--only mmoe,ple] [--tasks 2,8,32] [--rows 4096,512] [--seconds 600]
     python benchmarks/speed/sharing_cost.py --profile mmoe --tasks 32 --rows 4096

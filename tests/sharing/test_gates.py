@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from polytask.sharing._gates import few_softmax, gate_weights, mix, mix_own
+from polytask.sharing._gates import few_softmax, gate_weights, mix
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
@@ -28,12 +28,6 @@ def test_mix_is_the_weighted_sum():
     gates, experts = torch.rand(2, 5, 3, dtype=torch.float64), torch.randn(3, 5, 4, dtype=torch.float64)
     expected = torch.stack([sum(gates[k, :, e, None] * experts[e] for e in range(3)) for k in range(2)])
     torch.testing.assert_close(mix(gates, experts), expected)
-
-
-def test_mix_own_is_the_weighted_sum_of_each_tasks_experts():
-    gates, experts = torch.rand(2, 5, 3, dtype=torch.float64), torch.randn(2, 3, 5, 4, dtype=torch.float64)
-    expected = torch.stack([sum(gates[k, :, e, None] * experts[k, e] for e in range(3)) for k in range(2)])
-    torch.testing.assert_close(mix_own(gates, experts), expected)
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (2, 5, 3), (1, 5, 1)])

@@ -197,8 +197,8 @@ def penalised(penalty):
     return lambda self, shared: {"penalty": penalty(self, shared) if self.training else None}
 
 
-def one_level_mixes_all(weights, own):
-    return torch.einsum("kne,enh->knh", weights.to(own.dtype), own.flatten(0, 1))
+def one_level_mixes_all(gates, own, common):
+    return torch.einsum("kne,enh->knh", gates.to(own.dtype), torch.cat([own.flatten(0, 1), common]))
 
 
 MIXTURE = partial(MMoE, num_experts=3, hidden=(5,))
@@ -282,7 +282,7 @@ MUTANTS = [
         instead("_mmoe:PerTask", partial(PerTask, private=False)),
         "lies in no PerTask",
     ),
-    Mutant("foreign experts not detached", STEM, instead("_stem:_mixture", one_level_mixes_all), "is private to"),
+    Mutant("foreign experts not detached", STEM, instead("_stem:mixture_of_all", one_level_mixes_all), "is private to"),
     Mutant(
         "shared gate missing",
         LEVELS,

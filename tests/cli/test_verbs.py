@@ -94,5 +94,5 @@ def test_list(polytask):
     assert found["sharing"].keys() >= {"single_task", "shared_bottom", "mmoe", "ple", "omoe"}
     assert "num_experts" in polytask("list", "mmoe").stdout
     assert json.loads(polytask("list", "mmoe", "--json").stdout)["keys"]["num_experts"]["default"] == 8
-    assert "Did you mean 'mmoe'?" in polytask("list", "mmoo").stderr
+    assert "Did you mean 'mmoe'?" in polytask("list", "mmeo").stderr
     assert json.loads(polytask("list", "--schema").stdout)["properties"]["sharing"]

@@ -272,17 +272,23 @@ def main():
             return
         cells = [(name, k, n) for n in options.rows for k in options.tasks for name in options.only.split(",")]
         found, against, started = [], [], time.perf_counter()
-        for done, (name, k, n) in enumerate(cells):
-            left = (options.seconds - (time.perf_counter() - started)) / (len(cells) - done)
-            line, others = cell(name, k, n, options, left)
-            found.append(line)
-            against += others
-            shown = f"step {line['value']} {line['interval']}, inference {line['inference']} {line['inference_interval']}"
-            about = f"FLOPs {line['flops_of_bottom']}, {line['step_ms']} ms, {line['GFLOP/s']} GFLOP/s, {line['note']}"
-            print(f"{line['what']}: {shown}, {about}", flush=True)
-            for other in others:
-                print(f"    {other['against']}: {other['value']} {other['interval']}, inference {other['inference']}", flush=True)
-            gc.collect()
+        try:
+            for done, (name, k, n) in enumerate(cells):
+                left = (options.seconds - (time.perf_counter() - started)) / (len(cells) - done)
+                line, others = cell(name, k, n, options, left)
+                found.append(line)
+                against += others
+                shown = f"step {line['value']} {line['interval']}, inference {line['inference']} {line['inference_interval']}"
+                about = f"FLOPs {line['flops_of_bottom']}, {line['step_ms']} ms, {line['GFLOP/s']} GFLOP/s, {line['note']}"
+                print(f"{line['what']}: {shown}, {about}", flush=True)
+                for other in others:
+                    print(
+                        f"    {other['against']}: {other['value']} {other['interval']}, inference {other['inference']}",
+                        flush=True,
+                    )
+                gc.collect()
+        except KeyboardInterrupt:  # what was measured is kept, and said to be a part
+            left_out.append(f"what comes after {len(found)} of {len(cells)} cells, when it was stopped")
     print("left out:", "; ".join(left_out) or "nothing")
     if not options.quick:
         write(options, found, against, left_out)

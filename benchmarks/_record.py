@@ -99,9 +99,10 @@ def _command() -> str:
     script = Path(sys.argv[0]).resolve()
     place = script.relative_to(ROOT) if script.is_relative_to(ROOT) else Path(script.name)
     arguments = list(sys.argv[1:])
-    if "--caveat" in arguments:  # a remark for the record, no part of what is measured
-        at = arguments.index("--caveat")
-        del arguments[at : at + 2]
+    for option in ("--caveat", "--work", "--source"):  # a remark, or a place on this machine: no part of what is measured
+        if option in arguments:
+            at = arguments.index(option)
+            del arguments[at : at + 2]
     return shlex.join(["python", place.as_posix(), *arguments])
 
 

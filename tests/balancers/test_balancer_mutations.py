@@ -269,7 +269,7 @@ def drawn(source):
 def again(weights):
     """What is used between measurements."""
 
-    def broken(self, parts, losses, penalty):
+    def broken(self, parts, penalty):
         chosen = weights(self, parts)
         parts.send(parts.weighted(chosen), penalty)
         return chosen

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from polytask.balancers._coordinates import CoordinateBalancer
 from polytask.balancers._cut import CutByLosses, CutByOutputs, cut
+from polytask.balancers._gradient import GramianBalancer
 from polytask.errors import PolytaskError
 from polytask.heads import Heads
-from polytask.sharing import SHARINGS, MMoE, SharedBottom, private_parameters
+from polytask.sharing import SHARINGS, MMoE, PerTask, SharedBottom, private_parameters
 from polytask.tasks import Regression
 
 TASKS = ("a", "b", "c")
@@ -14,20 +16,25 @@ WEIGHTS = {"a": 1.0, "b": 2.0, "c": -0.5}
 
 
 class Net(torch.nn.Module):
-    """A sharing and heads in float64, and three losses of different scales."""
+    """Encoders, a sharing and heads in float64, and three losses of different scales."""
 
     def __init__(self, sharing, **options):
         super().__init__()
         torch.manual_seed(0)
         self.sharing = SHARINGS[sharing](7, TASKS, **options)
         self.heads = Heads(self.sharing.out_features, [Regression(name) for name in TASKS], hidden=(6,))
+        encoders = [torch.nn.Linear(5, 7) for _ in range(self.sharing.num_inputs)]
+        own = zip(TASKS, encoders, strict=False) if len(encoders) > 1 else ()
+        self.own_encoders = PerTask(dict(own), private=self.sharing.private_inputs)
+        self.encoders = torch.nn.ModuleList(encoders)
         self.double()
-        self.x = torch.randn((self.sharing.num_inputs, 20, 7)[self.sharing.num_inputs == 1 :], dtype=torch.float64)
+        self.x = torch.randn(20, 5, dtype=torch.float64)
         self.y = torch.randn(3, 20, dtype=torch.float64)
 
     def losses(self, names=TASKS, *, apart=True):
         torch.manual_seed(1)  # what a sharing draws, it draws again
-        shared = self.sharing(self.x)
+        inputs = [torch.tanh(encoder(self.x)) for encoder in self.encoders]
+        shared = self.sharing(inputs[0] if len(inputs) == 1 else torch.stack(inputs))
         outputs = self.heads(shared.outputs, apart=apart)
         return shared, {
             name: (1 + i) * (outputs[name][:, 0] - self.y[i]).square().mean() for i, name in enumerate(TASKS) if name in names
@@ -74,6 +81,32 @@ def test_weighted_gradients_go_to_what_is_shared_and_plain_ones_to_what_is_priva
     shared, losses = net.losses(names)
     parts = cut(losses, shared, (), TASKS)
     parts.send(parts.weighted(weights_of(parts)), None)
+    assert_same(net.take(), wanted)
+
+
+class Given(GramianBalancer):
+    """The weights, whatever is measured."""
+
+    def weigh(self, measured, losses, names):
+        return torch.tensor([WEIGHTS[name] for name in names], dtype=torch.float64)
+
+
+class GivenRows(CoordinateBalancer):
+    """The weights, by way of the tasks' rows."""
+
+    def combine(self, rows, finite, names):
+        weights = torch.tensor([WEIGHTS[name] for name in names], dtype=torch.float64)
+        return {place: torch.tensordot(weights, block, 1) for place, block in rows.items()}, weights
+
+
+@pytest.mark.parametrize("sharing", [name for name in SHARINGS if name != "task_tokens"])
+@pytest.mark.parametrize("kind", [Given, GivenRows])
+@pytest.mark.parametrize("measure", ["junction", "parameters"])
+def test_where_gradients_are_measured_does_not_change_what_weights_do(sharing, kind, measure):
+    net = Net(sharing)
+    wanted = expected(net)
+    shared, losses = net.losses()
+    kind(TASKS, measure=measure).backward(losses, junction=shared)
     assert_same(net.take(), wanted)
 
 

@@ -1,23 +1,22 @@
 """Balancers that look at coordinates of the tasks' gradients, not at their inner products alone."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from polytask.balancers._base import Balance, Balancer
-from polytask.balancers._cut import Cut, cut, only
+from polytask.balancers._comparing import ComparingBalancer
+from polytask.balancers._cut import Cut, only
 from polytask.balancers.measures import AtParameters
 from polytask.errors import ConfigError, message, nearest
-from polytask.sharing import Shared
 
 Places = Literal["junction", "parameters"]
 
 
-class CoordinateBalancer(Balancer):
+class CoordinateBalancer(ComparingBalancer):
     """A function from the tasks' gradients, coordinate by coordinate, to one gradient.
 
     What belongs to one task gets that task's own gradient. A task whose gradient is not finite counts as zero.
@@ -30,8 +29,6 @@ class CoordinateBalancer(Balancer):
     Raises:
         ConfigError: If the measure is neither.
     """
-
-    compares_gradients = True
 
     def __init__(self, tasks: Sequence[str], *, measure: Places = "junction") -> None:
         super().__init__(tasks)
@@ -54,32 +51,21 @@ class CoordinateBalancer(Balancer):
             names: The m tasks.
         """
 
-    def backward(
-        self,
-        losses: Mapping[str, Tensor],
-        shared: Iterable[nn.Parameter] = (),
-        junction: Shared | Sequence[Tensor] = (),
-        penalty: Tensor | None = None,
-    ) -> Balance:
-        """Adds to `.grad` the combined gradient of what is shared, and its own of what belongs to a task."""
-        self._check(losses)
-        parts = cut(losses, junction, list(shared), self.tasks)
-        values = torch.stack([loss.detach() for loss in losses.values()])
-        weights = self._at_junction(parts, values, penalty) if self.measure == "junction" else self._exact(parts, values, penalty)
-        decided = dict(zip(parts.names, weights.unbind(), strict=True))
-        return Balance({name: loss.detach() for name, loss in losses.items()}, decided)
+    def balance(self, parts: Cut, penalty: Tensor | None) -> tuple[Float[Tensor, " m"], None]:
+        """Combines at the junction, or at the parameters."""
+        return (self._at_junction if self.measure == "junction" else self._exact)(parts, penalty), None
 
-    def _at_junction(self, parts: Cut, losses: Tensor, penalty: Tensor | None) -> Tensor:
+    def _at_junction(self, parts: Cut, penalty: Tensor | None) -> Tensor:
         rows = parts.rows()
         reached = {place: gradient for place, gradient in enumerate(rows) if gradient is not None}
-        blocks, weights = self._combined(reached, losses, parts.names)
+        blocks, weights = self._combined(reached, parts.losses, parts.names)
         parts.send([blocks.get(place) for place in range(len(rows))], penalty)
         return weights
 
-    def _exact(self, parts: Cut, losses: Tensor, penalty: Tensor | None) -> Tensor:
+    def _exact(self, parts: Cut, penalty: Tensor | None) -> Tensor:
         measured = AtParameters()(parts)
         rows = dict(zip(measured.places, measured.features, strict=True))
-        blocks, weights = self._combined(rows, losses, parts.names)
+        blocks, weights = self._combined(rows, parts.losses, parts.names)
         parts.write([] if measured.exact is None else measured.exact.back([blocks[place] for place in measured.places]), penalty)
         return weights
 

@@ -27,12 +27,13 @@ class Cut(ABC):
     (those of data parallelism among them) run once.
 
     Args:
-        names: The m tasks.
+        losses: Loss of each of the m tasks.
         edges: The places, in the graph.
     """
 
-    def __init__(self, names: Sequence[str], edges: Sequence[GradientEdge]) -> None:
-        self.names, self.edges = tuple(names), list(edges)
+    def __init__(self, losses: Mapping[str, Tensor], edges: Sequence[GradientEdge]) -> None:
+        self.names, self.edges = tuple(losses), list(edges)
+        self.losses: Float[Tensor, " m"] = torch.stack([loss.detach() for loss in losses.values()])
         self._below = set(above(self.edges).leaves)
         self.private: dict[Tensor, Tensor] = {}
         """Parameters above the junction, and their own gradient: no balancer weighs it."""
@@ -40,6 +41,13 @@ class Cut(ABC):
     @abstractmethod
     def of_task(self, number: int) -> Gradients:
         """Gradient of one task at each place; None where it does not arrive."""
+
+    def compared(self, number: int) -> Gradients:
+        """What measures of layers compare of one task: all, or of a mixture what arrives at its experts.
+
+        What gates send back to the input is thin and, for each task alone, dear; no gradient that is applied leaves it out.
+        """
+        return self.of_task(number)
 
     @abstractmethod
     def weighted(self, weights: Float[Tensor, " m"]) -> Gradients:
@@ -108,7 +116,7 @@ class CutByLosses(Cut):
     def __init__(
         self, losses: Mapping[str, Tensor], edges: Sequence[GradientEdge], entries: Sequence[Sequence[GradientEdge]] = ()
     ) -> None:
-        super().__init__(list(losses), edges)
+        super().__init__(losses, edges)
         self._losses = list(losses.values())
         self._entries = entries or [self.edges] * len(self._losses)
         self._stop = [*self.edges, *(edge for task in entries for edge in task)]
@@ -145,7 +153,7 @@ class CutByLosses(Cut):
         return self._kept
 
     def gramian(self) -> Float[Tensor, "m m"]:
-        return inner_products([gradient.flatten(1) for gradient in self.rows() if gradient is not None], len(self.names))
+        return inner_products([gradient.flatten(1) for gradient in self.rows() if gradient is not None], self.losses)
 
     def keep(self, finite: Bool[Tensor, " m"]) -> None:
         self._finite = finite
@@ -190,7 +198,7 @@ class CutByOutputs(Cut):
     """
 
     def __init__(self, losses: Mapping[str, Tensor], shared: Shared, tasks: Sequence[str]) -> None:
-        super().__init__(list(losses), [edge_of(place) for place in shared.junction if place.requires_grad])
+        super().__init__(losses, [edge_of(place) for place in shared.junction if place.requires_grad])
         self.outputs, self.taken = shared.outputs, shared.taken
         self.expanded = _is_expanded(shared)
         entry = edge_of(self.outputs)
@@ -209,12 +217,16 @@ class CutByOutputs(Cut):
         row, d = self.places[number], self.gradient
         if self.expanded:
             return [d[row]]
-        if self.taken is not None:
-            experts = self.taken[row].detach().T.unsqueeze(2).to(d.dtype) * d[row]
-            return [experts, *[None] * (len(self.edges) - 1)]
         alone = torch.zeros_like(d)
         alone[row] = d[row]
         return self._through(alone)
+
+    def compared(self, number: int) -> Gradients:
+        if self.taken is None:
+            return self.of_task(number)
+        row, d = self.places[number], self.gradient
+        experts = self.taken[row].detach().T.unsqueeze(2).to(d.dtype) * d[row]
+        return [experts, *[None] * (len(self.edges) - 1)]
 
     def weighted(self, weights: Float[Tensor, " m"]) -> Gradients:
         if self.expanded:
@@ -225,11 +237,11 @@ class CutByOutputs(Cut):
 
     def gramian(self) -> Float[Tensor, "m m"]:
         if self.expanded:
-            return inner_products([self._present().flatten(1)], len(self.names))
+            return inner_products([self._present().flatten(1)], self.losses)
         if self.taken is not None:
             a, d = (part.detach().float().transpose(0, 1) for part in (self.taken[self.places], self._present()))
             return ((a @ a.mT) * (d @ d.mT)).sum(0, dtype=accumulator(d))
-        return inner_products([place.flatten(1) for place in self.rows() if place is not None], len(self.names))
+        return inner_products([place.flatten(1) for place in self.rows() if place is not None], self.losses)
 
     def keep(self, finite: Bool[Tensor, " m"]) -> None:
         every = finite.new_ones(len(self.gradient))
@@ -332,10 +344,10 @@ def accumulator(like: Tensor) -> torch.dtype:
     return torch.float32 if like.device.type == "mps" else torch.float64
 
 
-def inner_products(blocks: Sequence[Float[Tensor, "m _"]], num: int) -> Float[Tensor, "m m"]:
-    """Inner products of `num` rows, over all blocks; zeros where there is no block."""
+def inner_products(blocks: Sequence[Float[Tensor, "m _"]], like: Float[Tensor, " m"]) -> Float[Tensor, "m m"]:
+    """Inner products of m rows, over all blocks; zeros on the device of `like` where there is no block."""
     if not blocks:
-        return torch.zeros(num, num, dtype=torch.float64)
+        return torch.zeros(len(like), len(like), dtype=accumulator(like), device=like.device)
     wide = [block.float() if block.dtype in (torch.bfloat16, torch.float16) else block for block in blocks]
     return torch.stack([(block @ block.mT).to(accumulator(block)) for block in wide]).sum(0)
 

@@ -1,23 +1,22 @@
 """Balancers that compare the tasks' gradients: measured at one place, decided on k by k numbers, sent back once."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from polytask.balancers._base import Balance, Balancer
-from polytask.balancers._cut import Cut, cut, only, weighted_sum
+from polytask.balancers._comparing import ComparingBalancer
+from polytask.balancers._cut import Cut, only, weighted_sum
 from polytask.balancers._ranks import across_ranks, world_size
 from polytask.balancers._state import Count, PerTaskState
 from polytask.balancers.measures import Measure, Measured, build_measure
 from polytask.errors import ConfigError, message
-from polytask.sharing import Shared
 
 
-class GramianBalancer(Balancer):
+class GramianBalancer(ComparingBalancer):
     """A function from the inner products of task gradients to a weight a task: most gradient methods are that.
 
     `∂/∂shared = Σ_k w_k ∂L_k/∂shared`, `w = weigh(G)`; what belongs to one task gets that task's own gradient.
@@ -32,8 +31,6 @@ class GramianBalancer(Balancer):
     Raises:
         ConfigError: If the measure is unknown or `every` is below 1.
     """
-
-    compares_gradients = True
 
     def __init__(self, tasks: Sequence[str], *, measure: str | Mapping[str, Any] | Measure = "sketched", every: int = 1) -> None:
         super().__init__(tasks)
@@ -53,34 +50,23 @@ class GramianBalancer(Balancer):
             names: The m tasks.
         """
 
-    def backward(
-        self,
-        losses: Mapping[str, Tensor],
-        shared: Iterable[nn.Parameter] = (),
-        junction: Shared | Sequence[Tensor] = (),
-        penalty: Tensor | None = None,
-    ) -> Balance:
-        """Adds to `.grad` the weighted gradient of what is shared, and its own of what belongs to a task."""
-        self._check(losses)
-        parts = cut(losses, junction, list(shared), self.tasks)
+    def balance(self, parts: Cut, penalty: Tensor | None) -> tuple[Float[Tensor, " m"], Float[Tensor, "m m"] | None]:
+        """Weighs by what is measured, or by the last weights between measurements."""
         if self.steps.next() % self.every:
-            weights, gramian = self._again(parts, losses, penalty), None
-        else:
-            weights, gramian = self._measured(parts, losses, penalty)
-        decided = dict(zip(parts.names, weights.unbind(), strict=True))
-        return Balance({name: loss.detach() for name, loss in losses.items()}, decided, gramian)
+            return self._again(parts, penalty), None
+        return self._measured(parts, penalty)
 
-    def _again(self, parts: Cut, losses: Mapping[str, Tensor], penalty: Tensor | None) -> Tensor:
-        finite = torch.stack([loss.detach() for loss in losses.values()]).isfinite()
+    def _again(self, parts: Cut, penalty: Tensor | None) -> Tensor:
+        finite = parts.losses.isfinite()
         if finite.device.type != "cpu" or not finite.all():
             parts.keep(finite)
         weights = self.last.at(parts.names) * finite
         parts.send(parts.weighted(weights), penalty)
         return weights
 
-    def _measured(self, parts: Cut, losses: Mapping[str, Tensor], penalty: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _measured(self, parts: Cut, penalty: Tensor | None) -> tuple[Tensor, Tensor]:
         measured = self.measure(parts)
-        values, names = torch.stack([loss.detach() for loss in losses.values()]).to(measured.gramian.dtype), parts.names
+        values, names = parts.losses.to(measured.gramian.dtype), parts.names
         if world_size() > 1:
             measured, values, names = across_ranks(measured, values, names, self.tasks)
         with torch.no_grad():

@@ -141,10 +141,11 @@ def _convolution(edge: GradientEdge) -> Product | None:
 def _dense(edge: GradientEdge) -> Product | None:
     """Reader of `polytask.sharing`'s own layers: t of them on each of g inputs."""
     node: Node = edge.node
-    _, (weight, _), (bias, _), *_ = node.next_functions
+    _, (weight, _), *bias = node.next_functions  # no place for a bias that is None
     rows, _, rectified = node.saved_tensors
     gave = None if rectified is None else rectified.detach()
-    return Product(edge, rows.detach(), _is_parameter(bias), None, gave) if _is_parameter(weight) else None
+    has_bias = any(_is_parameter(added) for added, _ in bias)
+    return Product(edge, rows.detach(), has_bias, None, gave) if _is_parameter(weight) else None
 
 
 _READERS: dict[str, Callable[[GradientEdge], Product | None]] = {

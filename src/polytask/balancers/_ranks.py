@@ -49,7 +49,7 @@ def across_ranks(
         return Measured(rest[0][:, kept] / world_size() ** 2), total / count, present
     kinds = [found[p].dtype if p in found else measured.features[0].dtype for p in widths]
     features = [(block / world_size()).to(kind) for block, kind in zip(rest, kinds, strict=True)]
-    return Measured(inner_products(features, len(present)), features, measured.exact, tuple(widths)), total / count, present
+    return Measured(inner_products(features, total), features, measured.exact, tuple(widths)), total / count, present
 
 
 def _agreed(measured: Measured, rows: Sequence[int], num_tasks: int) -> tuple[list[int], dict[int, int]]:

@@ -59,9 +59,9 @@ class RememberingBalancer(GramianBalancer):
         finite = torch.ones_like(losses, dtype=torch.bool) if measured.finite is None else measured.finite
         return self.remember(measured, losses, finite, names).to(losses.dtype)
 
-    def _measured(self, parts: Cut, losses: Mapping[str, Tensor], penalty: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _measured(self, parts: Cut, penalty: Tensor | None) -> tuple[Tensor, Tensor]:
         if parts.edges:
-            return super()._measured(parts, losses, penalty)
+            return super()._measured(parts, penalty)
         gramian = parts.gramian()
         weights = torch.ones_like(gramian.diagonal())
         parts.send(parts.weighted(weights), penalty)

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polytask.balancers._base import Balance, Balancer
-from polytask.balancers._cut import accumulator, cut, only, weighted_sum
+from polytask.balancers._comparing import ComparingBalancer
+from polytask.balancers._cut import Cut, accumulator, cut, only, weighted_sum
 from polytask.balancers._given import check_not_negative
 from polytask.balancers._state import PerTaskState
 from polytask.errors import ConfigError, PolytaskError, message
@@ -18,7 +18,7 @@ _PREFIX = "task_"  # keeps a task called "keys" or "train" from hiding a method 
 
 
 @final
-class RotoGrad(Balancer):
+class RotoGrad(ComparingBalancer):
     """Every task reads the shared representation through a rotation of its own, learned so that gradients there agree.
 
     `z_k = R_k z`; `R_k` minimises `mean_n |R_k v_n - g~_kn|²`, `g~_k = ∂L_k/∂z_k`, v the mean of the gradients `R_kᵀ g~_k` at one
@@ -57,7 +57,6 @@ class RotoGrad(Balancer):
         torch.Size([4, 4])
     """
 
-    compares_gradients = True
     changes_model = True
 
     def __init__(self, tasks: Sequence[str], *, width: int, burn_in: int = 20) -> None:
@@ -96,30 +95,30 @@ class RotoGrad(Balancer):
         self._rotated = rotated if rotated.requires_grad else None
         return shared._replace(outputs=rotated, taken=None)
 
-    def backward(
+    def parts(
         self,
         losses: Mapping[str, Tensor],
-        shared: Iterable[nn.Parameter] = (),  # noqa: ARG002 - the rotated representation is the place
-        junction: Shared | Sequence[Tensor] = (),
-        penalty: Tensor | None = None,
-    ) -> Balance:
-        """Adds gradients of one length to `.grad` of what is shared, its own to what is a task's, and to the rotations theirs.
+        shared: Iterable[nn.Parameter],  # noqa: ARG002 - the rotated representation is the place
+        junction: Shared | Sequence[Tensor],
+    ) -> Cut:
+        """The cut at the rotated representation.
 
         Raises:
             PolytaskError: If `junction` is not what `rotate` gave last.
         """
-        self._check(losses)
-        parts = cut(losses, self._checked(junction), (), self.tasks)
+        return cut(losses, self._checked(junction), (), self.tasks)
+
+    def balance(self, parts: Cut, penalty: Tensor | None) -> tuple[Float[Tensor, " m"], None]:
+        """Sends on gradients of one length, and gives the rotations theirs."""
         gradients = parts.rows()[0] if len(parts.edges) == 1 else None
         if gradients is None:
             received = f"{len(parts.edges)} places at which tasks part"
             raise PolytaskError(message("All losses read one rotated representation.", received=received))
-        weights = self._homogenise(gradients, torch.stack([loss.detach() for loss in losses.values()]), parts.names)
+        weights = self._homogenise(gradients, parts.losses, parts.names)
         finite = weights > 0
         self._turn(only(gradients, finite), parts.names)
         parts.send([weighted_sum(weights, only(gradients, finite))], penalty)
-        decided = dict(zip(parts.names, weights.unbind(), strict=True))
-        return Balance({name: loss.detach() for name, loss in losses.items()}, decided)
+        return weights, None
 
     def _checked(self, junction: Shared | Sequence[Tensor]) -> Shared:
         given, self._rotated = self._rotated, None

@@ -6,6 +6,8 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from polytask.balancers._places import Places
+
 _PREFIX = "task_"
 
 
@@ -31,7 +33,7 @@ class PerTaskState(nn.Module):
         super().__init__()
         self.tasks, self.fill = tuple(tasks), fill
         self.register_buffer("value", torch.full((len(self.tasks),), float(fill)), persistent=False)
-        self._indices: dict[tuple[tuple[str, ...], torch.device], Tensor] = {}
+        self._places = Places(self.tasks)
 
     def at(self, names: Sequence[str]) -> Tensor:
         """What is kept of some tasks, in their order."""
@@ -47,10 +49,7 @@ class PerTaskState(nn.Module):
 
     def index(self, names: Sequence[str]) -> Tensor:
         """Places of some tasks."""
-        key = (tuple(names), self.value.device)
-        if key not in self._indices:
-            self._indices[key] = torch.tensor([self.tasks.index(name) for name in names], device=self.value.device)
-        return self._indices[key]
+        return self._places.of(names, self.value.device)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:  # noqa: ARG002
         for name, value in zip(self.tasks, self.value, strict=True):
@@ -84,6 +83,7 @@ class PairState(nn.Module):
         super().__init__()
         self.tasks = tuple(tasks)
         self.register_buffer("value", torch.full((len(self.tasks),) * 2, float(fill)), persistent=False)
+        self._places = Places(self.tasks)
 
     def at(self, names: Sequence[str]) -> Tensor:
         """The pairs among some tasks, in their order."""
@@ -97,7 +97,7 @@ class PairState(nn.Module):
         self.value = kept  # not in place: what `at` gave before stays what it was
 
     def _grid(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
-        places = torch.tensor([self.tasks.index(name) for name in names], device=self.value.device)
+        places = self._places.of(names, self.value.device)
         return places[:, None], places[None, :]
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:  # noqa: ARG002

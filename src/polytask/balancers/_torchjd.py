@@ -1,22 +1,21 @@
 """Methods of TorchJD, in any place that takes a balancer."""
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polytask.balancers._base import Balance, Balancer
-from polytask.balancers._cut import Cut, cut
+from polytask.balancers._comparing import ComparingBalancer
+from polytask.balancers._cut import Cut
 from polytask.balancers.measures import AtParameters, Measure, Measured, build_measure
 from polytask.errors import ConfigError, message
-from polytask.sharing import Shared
 
 
 @final
-class TorchJD(Balancer):
+class TorchJD(ComparingBalancer):
     """An aggregator or a weighting of TorchJD, given the present tasks' gradients or their inner products.
 
     `d = aggregator(J)`, J the exact gradients of all shared parameters, a row a task; or `d = Σ_i w_i g_i`, `w = weighting(G)`
@@ -48,8 +47,6 @@ class TorchJD(Balancer):
         >>> # balancer = TorchJD(["click", "buy"], aggregator=UPGradWeighting())
     """
 
-    compares_gradients = True
-
     def __init__(
         self, tasks: Sequence[str], *, aggregator: nn.Module, measure: str | Mapping[str, Any] | Measure = "sketched"
     ) -> None:
@@ -69,25 +66,15 @@ class TorchJD(Balancer):
         self.reads_rows = isinstance(aggregator, theirs.Aggregator)
         self.measure = None if self.reads_rows else build_measure(measure)
 
-    def backward(
-        self,
-        losses: Mapping[str, Tensor],
-        shared: Iterable[nn.Parameter] = (),
-        junction: Shared | Sequence[Tensor] = (),
-        penalty: Tensor | None = None,
-    ) -> Balance:
-        """Adds to `.grad` what TorchJD makes of the gradients of what is shared, and its own of what belongs to a task."""
-        self._check(losses)
-        parts = cut(losses, junction, list(shared), self.tasks)
+    def balance(self, parts: Cut, penalty: Tensor | None) -> tuple[Float[Tensor, " m"], Float[Tensor, "m m"]]:
+        """Sends on what TorchJD makes of the gradients."""
         measured = AtParameters()(parts) if self.measure is None else self.measure(parts)
-        values = torch.stack([loss.detach() for loss in losses.values()])
-        finite = values.isfinite() & measured.gramian.diagonal().isfinite()
+        finite = parts.losses.isfinite() & measured.gramian.diagonal().isfinite()
         weights = finite.to(measured.gramian.dtype)
         kept = finite.nonzero().squeeze(1)
         step = self._aggregated if self.reads_rows else self._weighted
         step(parts, measured, weights, kept, penalty)
-        decided = dict(zip(parts.names, weights.unbind(), strict=True))
-        return Balance({name: loss.detach() for name, loss in losses.items()}, decided, measured.gramian)
+        return weights, measured.gramian
 
     def _weighted(self, parts: Cut, measured: Measured, weights: Tensor, kept: Tensor, penalty: Tensor | None) -> None:
         if len(kept) and measured.gramian.any():  # else nothing is shared

@@ -31,9 +31,9 @@ def measure_layers(
     rows = [project(product) for product in products]
     blocks = Blocks(len(cut.names), [None] * (2 * len(products) + len(at_parameters)))
     for number in range(len(cut.names)):
-        gradients, found = cut.of_task(number), list[Tensor | None]()
+        gradients, found = cut.compared(number), list[Tensor | None]()
         for product, delta, kept in zip(products, deltas(cut.edges, gradients, products), rows, strict=True):
             parts = [] if delta is None else layer_gradient(thin(delta, product), product, kept)
             found += [*parts, *[None] * (2 - len(parts))]
         blocks.put(number, [*found, *[gradients[place] for place in at_parameters]])
-    return Measured(inner_products(blocks.values, len(cut.names)), blocks.values, places=blocks.places)
+    return Measured(inner_products(blocks.values, cut.losses), blocks.values, places=blocks.places)

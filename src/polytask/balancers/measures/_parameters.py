@@ -40,4 +40,4 @@ class AtParameters(Measure):
             if given and leaves:
                 roots, gradients = zip(*given, strict=True)
                 blocks.put(number, torch.autograd.grad(roots, leaves, gradients, retain_graph=True, allow_unused=True))
-        return Measured(inner_products(blocks.values, len(cut.names)), blocks.values, blocks, blocks.places)
+        return Measured(inner_products(blocks.values, cut.losses), blocks.values, blocks, blocks.places)

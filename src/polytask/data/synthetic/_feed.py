@@ -1,25 +1,20 @@
 """A feed whose every probability is known: users look at positions, click, buy, watch, like."""
 
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float
 
+from polytask.data.synthetic._base import Simulator, require, require_named
 from polytask.data.synthetic._impressions import BLOCK_SESSIONS, Sessions, World, examination_curve
 from polytask.data.synthetic._outcomes import OUTCOMES, STEEPNESS, WATCH_SPREAD, Scales, mixing_matrix, noisy, offset_for
 from polytask.data.synthetic._population import DEVICES, draw_items, draw_pairs, draw_users
 from polytask.data.synthetic._shown import Shown, observed_table, truth_table
-from polytask.errors import ConfigError, message, nearest
-from polytask.files import replacing
 
 _CORRELATION = 0.6
 _RATES = {"click": 0.15, "buy": 0.25, "like": 0.08, "watch": 30.0}
@@ -30,7 +25,7 @@ _CALIBRATION_BLOCKS = 32
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Feed:
+class Feed(Simulator):
     """Simulated log of a feed: sessions of shown items, with click, purchase, watch time and like.
 
     `click ~ examined · Bern(σ(a))`, `examined ~ Bern(position^-decay[device])`, `buy | click ~ Bern(σ(b))`,
@@ -82,67 +77,24 @@ class Feed:
 
     def __post_init__(self) -> None:
         for name in ("num_users", "num_items", "num_categories", "num_positions"):
-            _require(getattr(self, name) >= 2, f"{name!r} of the feed must be at least 2.", getattr(self, name))
-        _require(self.noise >= 0, "'noise' must be at least 0.", self.noise)
-        _require(self.ranked >= 0, "'ranked' must be at least 0.", self.ranked)
-        _check("correlation", self._correlations, OUTCOMES[1:], (-1.0, 1.0))
-        _check("rates", {**self.rates}, OUTCOMES, (0.0, math.inf))
-        _check("rates", {k: v for k, v in self.rates.items() if k != "watch"}, OUTCOMES, (0.0, 1.0))
-        _check("examination", {**self.examination}, DEVICES, (0.0, math.inf))
-        _check("missing", {**self.missing}, OUTCOMES, (0.0, 1.0))
+            require(getattr(self, name) >= 2, f"{name!r} of the feed must be at least 2.", getattr(self, name))
+        require(self.noise >= 0, "'noise' must be at least 0.", self.noise)
+        require(self.ranked >= 0, "'ranked' must be at least 0.", self.ranked)
+        require_named("correlation", self._correlations, OUTCOMES[1:], (-1.0, 1.0))
+        require_named("rates", {**self.rates}, OUTCOMES, (0.0, math.inf))
+        require_named("rates", {k: v for k, v in self.rates.items() if k != "watch"}, OUTCOMES, (0.0, 1.0))
+        require_named("examination", {**self.examination}, DEVICES, (0.0, math.inf))
+        require_named("missing", {**self.missing}, OUTCOMES, (0.0, 1.0))
 
     @cached_property
     def examination_curve(self) -> Float[np.ndarray, "d p"]:
         """Probability that each position is looked at, by device (phone, tablet, desktop)."""
         return examination_curve({**_EXAMINATION, **self.examination}, self.num_positions)
 
-    def table(self, start: int, stop: int) -> pa.Table:
-        """Rows `start` to `stop` of the log, as a model may see them."""
-        return pa.concat_tables(log for log, _ in self._pieces(start, stop))
-
-    def truth(self, start: int, stop: int) -> pa.Table:
-        """The same rows' true probabilities (`true_*`), logits, and outcomes drawn for every row (`drawn_*`).
-
-        `drawn_buy` and `drawn_watch` say what would have followed a click, clicked or not.
-        """
-        return pa.concat_tables(truth for _, truth in self._pieces(start, stop))
-
-    def write(
-        self,
-        path: str | os.PathLike[str],
-        rows: int,
-        *,
-        start: int = 0,
-        truth: str | os.PathLike[str] | None = None,
-        chunk: int = 65_536,
-        progress: Callable[[int], None] | None = None,
-    ) -> None:
-        """Writes rows as Parquet, each file whole or not at all; the same rows whatever the chunk.
-
-        Args:
-            path: File of the log.
-            rows: Number of rows.
-            start: First row; a later start continues the log in time.
-            truth: File of the true probabilities, row for row, or None.
-            chunk: Rows held in memory and written at a time.
-            progress: Called with the number of rows written so far.
-        """
-        _require(rows >= 1, "'rows' must be at least 1.", rows)
-        _require(chunk >= 1, "'chunk' must be at least 1.", chunk)
-        with ExitStack() as stack:
-            # The log is entered first, so it is put in place last: a log never stands without its truth.
-            files = [stack.enter_context(replacing(place)) for place in (path, truth) if place is not None]
-            writers: list[pq.ParquetWriter] = []
-            for begin in range(start, start + rows, chunk):
-                end = min(begin + chunk, start + rows)
-                tables = [pa.concat_tables(parts) for parts in zip(*self._pieces(begin, end), strict=True)]
-                if not writers:
-                    pairs = zip(files, tables, strict=False)
-                    writers = [stack.enter_context(_writer(file, table.schema)) for file, table in pairs]
-                for writer, table in zip(writers, tables, strict=False):
-                    writer.write_table(table, row_group_size=chunk)
-                if progress is not None:
-                    progress(end - start)
+    @property
+    def block_rows(self) -> int:
+        """Rows of the sessions that are drawn together."""
+        return BLOCK_SESSIONS * self.num_positions
 
     @property
     def _correlations(self) -> dict[str, float]:
@@ -182,7 +134,7 @@ class Feed:
         for name in ("click", "like"):
             limit = float(seen.mean())
             expected = f"The rate of {name!r} must be below the share of items looked at, {limit:.3f}."
-            _require(rates[name] < limit, expected, rates[name])
+            require(rates[name] < limit, expected, rates[name])
         offset = {name: offset_for(rates[name], part[name], seen, self.noise) for name in ("click", "like")}
         clicked = seen * noisy(part["click"] + offset["click"], self.noise)
         clicked /= clicked.mean()
@@ -203,14 +155,6 @@ class Feed:
     def _order(self, relevance: Float[np.ndarray, "n p"], rng: np.random.Generator) -> np.ndarray:
         """What is shown first: relevance as far as the policy knows it."""
         return np.argsort(-(self.ranked * relevance + rng.standard_normal(relevance.shape)), axis=1, kind="stable")
-
-    def _pieces(self, start: int, stop: int) -> Iterator[tuple[pa.Table, pa.Table]]:
-        _require(0 <= start < stop, "Rows must be 0 <= start < stop.", (start, stop))
-        size = BLOCK_SESSIONS * self.num_positions
-        for block in range(start // size, -(-stop // size)):
-            begin, end = max(start - block * size, 0), min(stop - block * size, size)
-            log, truth = self._block(block)
-            yield log.slice(begin, end - begin), truth.slice(begin, end - begin)
 
     def _block(self, block: int) -> tuple[pa.Table, pa.Table]:
         rng = np.random.default_rng([self.seed, 2, block])
@@ -233,20 +177,3 @@ class Feed:
             position=np.tile(np.arange(self.num_positions), len(sessions.user)),
             examined=self.examination_curve[sessions.device].ravel(),
         )
-
-
-def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    return pq.ParquetWriter(path, schema, compression="zstd")
-
-
-def _require(met: bool, expected: str, received: object) -> None:
-    if not met:
-        raise ConfigError(message(expected, received=received))
-
-
-def _check(key: str, given: Mapping[str, float], names: tuple[str, ...], limits: tuple[float, float]) -> None:
-    for name, value in given.items():
-        if name not in names:
-            raise ConfigError(message(f"{key!r} of the feed is set by name.", received=repr(name), way_out=nearest(name, names)))
-        low, high = limits
-        _require(low <= value <= high, f"{key!r} of {name!r} must lie in [{low:g}, {high:g}].", value)

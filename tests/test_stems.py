@@ -13,7 +13,7 @@ FAMILIES = {
     "balancers": ("BALANCERS", 36),
     "encoders": ("ENCODERS", 1),
     "sharing": ("SHARINGS", 22),
-    "tasks": ("TASKS", 6),
+    "tasks": ("TASKS", 7),
 }
 
 

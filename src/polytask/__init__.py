@@ -78,7 +78,7 @@ if TYPE_CHECKING:
         TaskTokens,
         TensorFactorization,
     )
-    from polytask.tasks import Binary, Count, Multiclass, Ordinal, Quantile, Regression, Task
+    from polytask.tasks import Binary, Count, Multiclass, Ordinal, Quantile, Regression, Task, Value
     from polytask.train import Plan, Trainer, train_step
 
 __version__ = "0.1.0"
@@ -156,7 +156,7 @@ _HOMES = {
         "TaskTokens",
         "TensorFactorization",
     ),
-    "tasks": ("Binary", "Count", "Multiclass", "Ordinal", "Quantile", "Regression", "Task"),
+    "tasks": ("Binary", "Count", "Multiclass", "Ordinal", "Quantile", "Regression", "Task", "Value"),
     "train": ("Plan", "Trainer", "train_step"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -244,6 +244,7 @@ __all__ = [
     "Uncertainty",
     "UncertaintyRevised",
     "UncertaintySoft",
+    "Value",
     "__version__",
     "fit",
     "load",

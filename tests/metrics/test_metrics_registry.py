@@ -26,7 +26,7 @@ def test_a_metric_is_a_function_of_its_name_for_known_kinds(name):
 
 
 def test_how_many_there_are():
-    assert len(METRICS) == 21
+    assert len(METRICS) == 23
 
 
 def test_every_kind_can_choose_a_model():

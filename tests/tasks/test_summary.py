@@ -105,3 +105,18 @@ def test_infinite_values_name_column_row_and_value(refused):
 
 def test_other_types_are_refused_by_name(refused):
     refused(lambda: LabelSummary("when").update(pa.array([0], pa.date32())), "'when'", "date32")
+
+
+@given(numbers, st.integers(0, 60))
+def test_logarithms_of_amounts_do_not_depend_on_cuts(values, cut):
+    summary = LabelSummary("y")
+    summary.update(pa.array(values[:cut], pa.float64()))
+    summary.update(pa.array(values[cut:], pa.float64()))
+    logarithms = np.log([value for value in values if value is not None and value > 0])
+    assert summary.positives == logarithms.size
+    if logarithms.size:
+        assert summary.log_mean == pytest.approx(logarithms.mean(), abs=1e-9)
+        assert summary.log_variance == pytest.approx(logarithms.var(), abs=1e-7)
+    else:
+        assert math.isnan(summary.log_mean)
+        assert math.isnan(summary.log_variance)

@@ -34,6 +34,7 @@ VALUES = {
     "ordinal": random.choice([1, 2, 3, 5], 200, p=[0.1, 0.2, 0.3, 0.4]).tolist(),
     "count": random.poisson(3.0, 200).tolist(),
     "quantile": random.gamma(2.0, 40.0, 200).tolist(),
+    "value": np.where(random.uniform(size=200) < 0.4, random.lognormal(3.0, 0.8, 200), 0.0).tolist(),
 }
 
 
@@ -85,6 +86,9 @@ def test_optimum_of_a_constant_is_the_closed_form(task, labels):
     prediction = task.predict(fitted_constant(task, labels)[None]).double()[0].numpy()
     if task.kind in {"multiclass", "ordinal"}:
         expected = [np.mean(values == option) for option in getattr(task, "classes", None) or task.levels]
+    elif task.kind == "value":  # the mean of the lognormal, not that of the labels
+        logarithms = np.log(values[values > 0])
+        expected = (values > 0).mean() * np.exp(logarithms.mean() + logarithms.var() / 2)
     else:
         expected = values.mean()
     np.testing.assert_allclose(prediction, expected, rtol=2e-5)

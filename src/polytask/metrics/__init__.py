@@ -7,7 +7,9 @@ from polytask.metrics._base import Metric, Undefined
 from polytask.metrics._brier import brier
 from polytask.metrics._calibration_error import calibration_error
 from polytask.metrics._calibration_ratio import calibration_ratio
+from polytask.metrics._decile_error import decile_error
 from polytask.metrics._delta_m import delta_m, relative_gain
+from polytask.metrics._equal_mass import equal_mass_bins
 from polytask.metrics._evaluate import evaluate
 from polytask.metrics._grouped_auc import grouped_auc
 from polytask.metrics._interval_coverage import interval_coverage
@@ -17,6 +19,7 @@ from polytask.metrics._macro_f1 import macro_f1
 from polytask.metrics._mae import mae
 from polytask.metrics._multiclass_log_loss import multiclass_log_loss
 from polytask.metrics._normalised_entropy import normalised_entropy
+from polytask.metrics._normalised_gini import normalised_gini
 from polytask.metrics._pinball_loss import pinball_loss
 from polytask.metrics._poisson_deviance import poisson_deviance
 from polytask.metrics._quadratic_kappa import quadratic_kappa
@@ -31,22 +34,24 @@ METRICS: dict[str, Metric] = {
     "average_precision": Metric(average_precision, ("binary",), greater_is_better=True),
     "brier": Metric(brier, ("binary",), greater_is_better=False),
     "calibration_error": Metric(calibration_error, ("binary",), greater_is_better=False),
-    "calibration_ratio": Metric(calibration_ratio, ("binary", "count"), greater_is_better=None),
+    "calibration_ratio": Metric(calibration_ratio, ("binary", "count", "value"), greater_is_better=None),
+    "decile_error": Metric(decile_error, ("value",), greater_is_better=False),
     "grouped_auc": Metric(grouped_auc, ("binary",), greater_is_better=True, grouped=True),
     "interval_coverage": Metric(interval_coverage, ("quantile",), greater_is_better=None, from_task=("levels",)),
     "level_error": Metric(level_error, ("ordinal",), greater_is_better=False),
     "log_loss": Metric(log_loss, ("binary",), greater_is_better=False),
     "macro_f1": Metric(macro_f1, ("multiclass", "ordinal"), greater_is_better=True),
-    "mae": Metric(mae, ("regression", "count"), greater_is_better=False),
+    "mae": Metric(mae, ("regression", "count", "value"), greater_is_better=False),
     "multiclass_log_loss": Metric(multiclass_log_loss, ("multiclass", "ordinal"), greater_is_better=False),
     "normalised_entropy": Metric(normalised_entropy, ("binary",), greater_is_better=False),
+    "normalised_gini": Metric(normalised_gini, ("value", "regression", "count"), greater_is_better=True),
     "pinball_loss": Metric(pinball_loss, ("quantile",), greater_is_better=False, from_task=("levels",)),
     "poisson_deviance": Metric(poisson_deviance, ("count",), greater_is_better=False),
     "quadratic_kappa": Metric(quadratic_kappa, ("ordinal",), greater_is_better=True),
-    "r2": Metric(r2, ("regression", "count"), greater_is_better=True),
+    "r2": Metric(r2, ("regression", "count", "value"), greater_is_better=True),
     "ranked_probability_score": Metric(ranked_probability_score, ("ordinal",), greater_is_better=False),
-    "rmse": Metric(rmse, ("regression", "count"), greater_is_better=False),
-    "spearman": Metric(spearman, ("regression", "count"), greater_is_better=True),
+    "rmse": Metric(rmse, ("regression", "count", "value"), greater_is_better=False),
+    "spearman": Metric(spearman, ("regression", "count", "value"), greater_is_better=True),
 }
 
 __all__ = [
@@ -59,7 +64,9 @@ __all__ = [
     "brier",
     "calibration_error",
     "calibration_ratio",
+    "decile_error",
     "delta_m",
+    "equal_mass_bins",
     "evaluate",
     "grouped_auc",
     "interval_coverage",
@@ -69,6 +76,7 @@ __all__ = [
     "mae",
     "multiclass_log_loss",
     "normalised_entropy",
+    "normalised_gini",
     "pinball_loss",
     "poisson_deviance",
     "quadratic_kappa",

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from polytask.metrics._base import NO_ROW, Undefined, weights_of
+from polytask.metrics._equal_mass import equal_mass_bins
 
 _BINS = 15  # as Guo et al. (2017)
 
@@ -32,11 +33,6 @@ def calibration_error(
     total = float(weight.sum())
     if total <= 0:
         return Undefined(NO_ROW)
-    order = np.argsort(prediction)
-    weight, label, prediction = weight[order], label[order], prediction[order].astype(np.float64)
-    starts = np.flatnonzero(np.r_[True, prediction[1:] != prediction[:-1]])
-    mass = np.add.reduceat(weight, starts)
-    middle = (np.cumsum(mass) - mass / 2) / total  # where the middle of each distinct prediction lies in the whole
-    bins = np.minimum((middle * _BINS).astype(np.int64), _BINS - 1)
-    gaps = np.bincount(bins, np.add.reduceat(weight * (prediction - label), starts))
+    bins = equal_mass_bins(prediction, weight, _BINS)
+    gaps = np.bincount(bins, weight * (prediction.astype(np.float64) - label))
     return float(np.abs(gaps).sum()) / total

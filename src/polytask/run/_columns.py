@@ -29,7 +29,7 @@ class Column(NamedTuple):
     @property
     def type(self) -> pa.DataType:
         """float64 on a label's own scale, which may have many digits before the point; probabilities have float32."""
-        return pa.float64() if self.task.kind in ("regression", "quantile") else pa.float32()
+        return pa.float64() if self.task.kind in ("regression", "quantile", "value") else pa.float32()
 
 
 def columns_of(tasks: Sequence[Task]) -> tuple[Column, ...]:

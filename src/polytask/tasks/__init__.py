@@ -10,6 +10,7 @@ from polytask.tasks._ordinal import Ordinal
 from polytask.tasks._quantile import Quantile
 from polytask.tasks._regression import Regression
 from polytask.tasks._summary import LabelSummary
+from polytask.tasks._value import Value
 
 TASKS: dict[str, type[Task]] = {
     "binary": Binary,
@@ -18,6 +19,7 @@ TASKS: dict[str, type[Task]] = {
     "ordinal": Ordinal,
     "quantile": Quantile,
     "regression": Regression,
+    "value": Value,
 }
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "Quantile",
     "Regression",
     "Task",
+    "Value",
     "check_tasks",
     "given_chain",
     "prediction_columns",

@@ -39,6 +39,8 @@ class LabelSummary:
         minimum: Smallest label; infinite where there is none.
         maximum: Largest label; infinite where there is none.
         text: Whether the column holds text.
+        positives: Labels above 0.
+        log_mean: Mean of the logarithm of labels above 0; NaN where there is none.
     """
 
     def __init__(self, column: str, *, max_distinct: int = 10_000, where: Where = row_of) -> None:
@@ -54,11 +56,19 @@ class LabelSummary:
         self.maximum = -math.inf
         self.text = False
         self._squares = 0.0  # sum of squared distances from the mean
+        self.positives = 0
+        self.log_mean = math.nan
+        self._log_squares = 0.0
 
     @property
     def variance(self) -> float:
         """Mean squared distance of the labels from their mean; NaN where `mean` is."""
         return self._squares / self.observed if self.observed and not self.text else math.nan
+
+    @property
+    def log_variance(self) -> float:
+        """Mean squared distance of the logarithms of labels above 0 from `log_mean`; NaN where there is none."""
+        return self._log_squares / self.positives if self.positives else math.nan
 
     def update(self, values: pa.Array | pa.ChunkedArray, *, where: Bool[np.ndarray, " n"] | None = None) -> None:
         """Adds the next rows of the column.
@@ -93,14 +103,14 @@ class LabelSummary:
         labels = labels[~np.isnan(labels)]
         if not labels.size:
             return
-        total = self.observed + labels.size
-        mean = float(labels.mean())
-        step = mean - self.mean if self.observed else 0.0
-        self._squares += float(np.square(labels - mean).sum()) + step * step * self.observed * labels.size / total
-        self.mean = self.mean + step * labels.size / total if self.observed else mean
+        self.mean, self._squares = _merged((self.observed, self.mean, self._squares), labels)
         self.minimum = min(self.minimum, float(labels.min()))
         self.maximum = max(self.maximum, float(labels.max()))
-        self.observed = total
+        self.observed += labels.size
+        logarithms = np.log(labels[labels > 0])
+        if logarithms.size:
+            self.log_mean, self._log_squares = _merged((self.positives, self.log_mean, self._log_squares), logarithms)
+            self.positives += logarithms.size
 
     def _count(self, column: pa.Array) -> None:
         if self.counts is None or self.first_rows is None:
@@ -117,3 +127,14 @@ class LabelSummary:
                 self.first_rows.setdefault(value, self.rows + int(row))
         if len(values) > self.max_distinct or len(self.counts) > self.max_distinct:
             self.counts = self.first_rows = None
+
+
+def _merged(before: tuple[int, float, float], values: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """Mean and sum of squared distances from it, of what was counted before and of further values."""
+    count, old, squares = before
+    mean = float(values.mean())
+    squares += float(np.square(values - mean).sum())
+    if not count:
+        return mean, squares
+    step, total = mean - old, count + values.size
+    return old + step * values.size / total, squares + step * step * count * values.size / total

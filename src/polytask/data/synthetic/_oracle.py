@@ -1,4 +1,4 @@
-"""The best scores any model of the feed's columns can reach, to put a trained model's beside."""
+"""The best scores any model of a simulated log's columns can reach, to put a trained model's beside."""
 
 from typing import NamedTuple
 
@@ -33,8 +33,8 @@ def oracle(log: pa.Table, truth: pa.Table) -> dict[str, OracleScore]:
     """Scores of the truth on a log, by task: click and like on every labelled row, buy and watch on clicked ones.
 
     Args:
-        log: Rows as `Feed.table` gives them.
-        truth: The same rows as `Feed.truth` gives them.
+        log: Rows as the `table` of `Feed` or `EntireSpace` gives them.
+        truth: The same rows as its `truth` gives them.
 
     Example:
         >>> from polytask.data.synthetic import Feed
@@ -46,7 +46,7 @@ def oracle(log: pa.Table, truth: pa.Table) -> dict[str, OracleScore]:
     clicked = log["click"].to_numpy() == 1
     everywhere = np.ones(log.num_rows, dtype=bool)
     domain = {"click": everywhere, "buy": clicked, "like": everywhere, "watch": clicked}
-    return {name: _score(name, log, truth, rows) for name, rows in domain.items()}
+    return {name: _score(name, log, truth, rows) for name, rows in domain.items() if name in log.column_names}
 
 
 def bayes_auc(probability: Float[np.ndarray, " n"]) -> float:

@@ -117,7 +117,7 @@ class Behaviours(Simulator):
         chance: dict[str, np.ndarray] = {}
         for place, (edge, above) in enumerate(edges):
             known = {name: value for name, value in self.parents.items() if set(_named(name, value)) <= set(chance)}
-            reached = totals(known, chance)[above] if above else np.ones(1)
+            reached = totals(known, chance)[above] if above else None
             offset, chance[edge] = found.offset(place, given.get(edge, _OTHER_RATE), reached)
             offsets.append(offset)
         return unplaced.placed(offsets)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt
 
 from polytask.data.synthetic._outcomes import offset_for
 from polytask.data.synthetic._population import zipf
@@ -132,16 +132,20 @@ class Rates:
     def __init__(self, unplaced: Embedded, seed: int) -> None:
         self.logit = unplaced.draw(np.random.default_rng([seed, 1]), _CALIBRATION_ROWS).logit.astype(np.float64)
 
-    def offset(self, outcome: int, rate: float, reached: Float[np.ndarray, " n"]) -> tuple[float, Float[np.ndarray, " n"]]:
+    def offset(
+        self, outcome: int, rate: float, reached: Float[np.ndarray, " n"] | None = None
+    ) -> tuple[float, Float[np.ndarray, " n"]]:
         """Offset and probabilities of an outcome whose mean over the rows reached is `rate`.
 
         Args:
             outcome: Its place.
             rate: Between 0 and 1.
-            reached: Probability that each row comes so far.
+            reached: Probability that each row comes so far; all do where None.
         """
-        offset = offset_for(rate, self.logit[outcome], reached / reached.mean(), 0.0)
-        return offset, probability(self.logit[outcome] + offset)
+        logit = self.logit[outcome]
+        weight = np.ones_like(logit) if reached is None else reached / reached.mean()
+        offset = offset_for(rate, logit, weight, 0.0)
+        return offset, probability(logit + offset)
 
 
 def draw_embedded(seed: int, sizes: tuple[int, int], *, skew: float, correlation: Sequence[float], steepness: float) -> Embedded:
@@ -176,7 +180,7 @@ def _lookup(probability: Float[np.ndarray, " m"]) -> Int[np.ndarray, " t"]:
     return np.repeat(np.arange(len(probability), dtype=np.int32), np.diff(upper, prepend=0))
 
 
-def _uniform(rng: np.random.Generator, size: int, rows: int) -> Int[np.ndarray, " n"]:
+def _uniform(rng: np.random.Generator, size: int, rows: int) -> UInt[np.ndarray, " n"]:
     kind = np.uint16 if size == 1 << 16 else np.uint32
     return rng.integers(0, size, rows, dtype=kind)
 

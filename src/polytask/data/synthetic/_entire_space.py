@@ -86,7 +86,7 @@ class EntireSpace(Simulator):
         options = {"skew": self.item_skew, "steepness": self.steepness}
         unplaced = draw_embedded(self.seed, sizes, correlation=[self.correlation], **options)
         rates, found = {**_RATES, **self.rates}, Rates(unplaced, self.seed)
-        click, reached = found.offset(0, rates["click"], np.ones(1))
+        click, reached = found.offset(0, rates["click"])
         buy, _ = found.offset(1, rates["buy"], reached)
         return unplaced.placed([click, buy])
 

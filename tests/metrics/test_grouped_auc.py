@@ -42,6 +42,17 @@ def test_one_group_is_the_plain_metric(binary):
     )
 
 
+def test_a_group_weighs_its_impressions_and_those_of_one_class_are_counted():
+    label = np.array([1, 0, 0, 0, 0, 1, 1, 0, 1, 1.0])
+    prediction = np.array([0.9, 0.1, 0.2, 0.3, 0.4, 0.5, 0.1, 0.9, 0.1, 0.1])
+    groups = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2, 2])
+    value = grouped_auc(label, prediction, groups=groups)
+    assert value == pytest.approx((6 * 1.0 + 2 * 0.0) / 8)
+    assert value.note == "1 of 3 groups with one class only are left out"
+    clicks_alone = (2 * 1.0 + 1 * 0.0) / 3
+    assert value != pytest.approx(clicks_alone)
+
+
 def test_no_group_with_both_classes_has_no_value():
     value = grouped_auc(np.array([0.0, 1.0]), np.array([0.1, 0.2]), groups=np.array([0, 1]))
     assert math.isnan(value)

@@ -1,5 +1,8 @@
 """A task's metrics on the rows it exists on."""
 
+import functools
+import inspect
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -49,7 +52,7 @@ def evaluate(
         >>> evaluate(Regression("y", metrics=("mae",)), np.array([1.0, nan]), np.array([3.0, 0.0]))
         {'mae': 2.0}
     """
-    metrics = {name: _known(name) for name in task.metrics}
+    metrics = {name: find_metric(name) for name in task.metrics}
     rows = _rows(label, weight)
     if not rows.any():
         return dict.fromkeys(metrics, Undefined(NO_ROW))
@@ -67,12 +70,30 @@ def evaluate(
     }
 
 
-def _known(name: str) -> Metric:
+def find_metric(name: str) -> Metric:
+    """A metric by its name; `ndcg@10` is that of the first 10 ranks, where the metric has a `k`.
+
+    Raises:
+        ConfigError: If there is none.
+
+    Example:
+        >>> label, prediction = np.array([0.0, 1.0]), np.array([0.9, 0.1])
+        >>> find_metric("hit_rate@1").function(label, prediction, groups=np.zeros(2))
+        0.0
+    """
     from polytask.metrics import METRICS  # noqa: PLC0415 - the registry imports the members
 
-    if name not in METRICS:
-        raise ConfigError(message("Unknown metric.", received=repr(name), way_out=nearest(name, METRICS)))
-    return METRICS[name]
+    base, cut, ranks = name.partition("@")
+    if base not in METRICS:
+        raise ConfigError(message("Unknown metric.", received=repr(name), way_out=nearest(base, METRICS)))
+    metric = METRICS[base]
+    if not cut:
+        return metric
+    if "k" not in inspect.signature(metric.function).parameters:
+        raise ConfigError(message(f"{base!r} is no metric of first ranks.", received=repr(name), way_out=f"Write {base!r}."))
+    if not ranks.isdecimal() or int(ranks) < 1:
+        raise ConfigError(message("A number of ranks follows the '@'.", received=repr(name), way_out=f"For example '{base}@10'."))
+    return replace(metric, function=functools.wraps(metric.function)(functools.partial(metric.function, k=int(ranks))))
 
 
 def _rows(label: Float[np.ndarray, " n"], weight: Float[np.ndarray, " n"] | None) -> Bool[np.ndarray, " n"]:

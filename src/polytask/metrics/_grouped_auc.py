@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from polytask.metrics._base import Undefined, weights_of
+from polytask.metrics._ranked import OverGroups
 
 
 def grouped_auc(
@@ -16,7 +17,7 @@ def grouped_auc(
     """Mean over groups (users, queries) of the AUC inside each, weighted by the rows of the group.
 
     What a ranking engineer wants where only the order inside a user's list matters. Groups with one class have no AUC
-    and are left out, with their weight.
+    and are left out, with their weight: the result tells how many.
 
     Source: Zhu et al., Optimized Cost per Click in Taobao Display Advertising (KDD 2017), there called GAUC.
 
@@ -50,4 +51,6 @@ def grouped_auc(
     if not usable.any():
         return Undefined("only one class occurs in every group")
     areas = ordered[usable] / (positives * negatives)[usable]
-    return float(np.average(areas, weights=(positives + negatives)[usable]))
+    value = float(np.average(areas, weights=(positives + negatives)[usable]))
+    left_out = int(len(usable) - usable.sum())
+    return OverGroups(value, groups=int(usable.sum()), left_out=left_out, why="with one class only")

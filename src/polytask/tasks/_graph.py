@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from polytask.errors import ConfigError, message, nearest
-from polytask.metrics import METRICS
+from polytask.metrics import METRICS, find_metric
 from polytask.tasks._base import Task
 
 
@@ -83,13 +83,24 @@ def _reference_mistakes(task: Task, by_name: Mapping[str, Task]) -> Iterator[str
 def _metric_mistakes(task: Task) -> Iterator[str]:
     fitting = [name for name, metric in METRICS.items() if task.kind in metric.kinds]
     for name in task.metrics:
-        if name not in fitting:
-            way_out = nearest(name, fitting)
+        if not _is_metric(name, fitting):
+            way_out = nearest(name.partition("@")[0], fitting)
             yield message(f"Task {task.name!r}: `metrics` must fit a {task.kind} task.", received=repr(name), way_out=way_out)
-    first = METRICS.get(task.metrics[0])
+    first = METRICS.get(task.metrics[0].partition("@")[0])
     if first is not None and first.greater_is_better is None:
         expected = f"Task {task.name!r}: the first of `metrics` chooses the model, so it must have a direction."
         yield message(expected, received=repr(task.metrics[0]), way_out="Put another one first.")
+
+
+def _is_metric(name: str, fitting: Sequence[str]) -> bool:
+    """Whether it is one of those, or one with its number of ranks: `ndcg@10`."""
+    if name.partition("@")[0] not in fitting:
+        return False
+    try:
+        find_metric(name)
+    except ConfigError:
+        return False
+    return True
 
 
 def _cycle_mistakes(edge: str, edges: Mapping[str, Sequence[str | None]]) -> Iterator[str]:

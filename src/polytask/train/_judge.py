@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, final
 
 from polytask.errors import ConfigError, message, nearest
-from polytask.metrics import METRICS
+from polytask.metrics import find_metric
 from polytask.tasks import Task
 
 Metrics = Mapping[str, Mapping[str, float]]
@@ -119,7 +119,7 @@ def _watched(tasks: Sequence[Task], main: str) -> dict[str, str]:
 
 
 def _sign(task: str, metric: str) -> float:
-    greater_is_better = METRICS[metric].greater_is_better
+    greater_is_better = find_metric(metric).greater_is_better
     if greater_is_better is None:
         raise ConfigError(
             message(
@@ -133,4 +133,4 @@ def _sign(task: str, metric: str) -> float:
 
 def _error(metric: str, value: float) -> float:
     """How far a metric is from its best value: 1 where greater is better (AUC, R2, accuracy), else 0. At least almost 0."""
-    return max(1.0 - value if METRICS[metric].greater_is_better else value, 1e-12)
+    return max(1.0 - value if find_metric(metric).greater_is_better else value, 1e-12)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from polytask.balancers import BALANCERS
+from polytask.calibration import CALIBRATIONS
 from polytask.encoders import ENCODERS
 from polytask.metrics import METRICS
 from polytask.sharing import SHARINGS, Sharing
@@ -20,6 +21,7 @@ FAMILIES = {
     "Encoders": ("name", ENCODERS, "From the columns of a table to one representation. `[encoder] name = ...`"),
     "Sharing": ("name", SHARINGS, "One representation in, one per task out. `[sharing] name = ...`"),
     "Balancers": ("name", BALANCERS, "Many losses in, one direction out. `[balancer] name = ...`"),
+    "Calibration": ("name", CALIBRATIONS, "Predicted probabilities that come true as often as they say. `[calibration] name = ...`"),
 }
 NUM_ROWS, NUM_TASKS, WIDTH = 7, 5, 13  # what shapes are read from: sizes that no default has
 BOUND = {"self", "in_features", "tasks", "preprocessing", "name", "label", "given", "reads", "auxiliary", "weight", "metrics"}

@@ -23,6 +23,7 @@ LAYERS = [
     ["optimizers"],
     ["evaluate", "monitors"],
     ["callbacks", "checkpoint", "train"],
+    ["calibration"],
     ["testing"],
     ["config"],
     ["run"],

@@ -11,6 +11,7 @@ ROOT = Path(polytask.__file__).parent
 TESTS = Path(__file__).parent
 FAMILIES = {
     "balancers": ("BALANCERS", 36),
+    "calibration": ("CALIBRATIONS", 3),
     "encoders": ("ENCODERS", 1),
     "sharing": ("SHARINGS", 22),
     "tasks": ("TASKS", 7),

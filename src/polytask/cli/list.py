@@ -15,7 +15,7 @@ Schema = Annotated[bool, typer.Option("--schema", help="Print the JSON schema of
 
 
 def list_(what: What = None, *, json: Json = False, schema: Schema = False) -> None:
-    """List tasks, encoders, sharing, balancers, metrics and datasets; or show one of them with its keys."""
+    """List tasks, encoders, sharing, balancers, calibrations, metrics and datasets; or show one of them with its keys."""
     from polytask.config import json_schema
     from polytask.errors import ConfigError, message, nearest
 
@@ -36,12 +36,13 @@ def list_(what: What = None, *, json: Json = False, schema: Schema = False) -> N
 
 
 def _families() -> dict[str, dict[str, Any]]:
+    from polytask.calibration import CALIBRATIONS
     from polytask.config import FAMILIES
     from polytask.data.catalog import DATASETS
     from polytask.metrics import METRICS
 
     families = {family.rpartition(".")[2]: dict(found.members) for family, found in FAMILIES.items()}
-    return families | {"metric": dict(METRICS), "dataset": dict(DATASETS)}
+    return families | {"calibration": dict(CALIBRATIONS), "metric": dict(METRICS), "dataset": dict(DATASETS)}
 
 
 def _families_out(families: dict[str, dict[str, Any]], json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from polytask.sharing._adapters import Adapters
 from polytask.sharing._adatt import AdaTT
-from polytask.sharing._adversarial import Adversarial
+from polytask.sharing._adversarial import Adversarial, reversed_gradient
 from polytask.sharing._aitm import AITM
 from polytask.sharing._base import PerTask, Shared, Sharing, private_parameters
 from polytask.sharing._cgc import CGC
@@ -92,6 +92,7 @@ __all__ = [
     "evaluated",
     "gate_statistics",
     "private_parameters",
+    "reversed_gradient",
     "side_by_side",
     "together",
 ]

@@ -127,15 +127,15 @@ def test_the_gramian_at_the_junction_is_that_of_the_gradients_there(sharing):
     net = Net(sharing)
     shared, losses = net.losses()
     places = [place for place in shared.junction if place.requires_grad]
-    if shared.taken is not None:
-        places = places[:1]  # the mixture factorises at the experts
+    if shared.mixtures:
+        places = places[: len(shared.mixtures)]  # mixtures factorise at the experts
     rows = [
         torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(places, grads, strict=True)])
         for grads in (torch.autograd.grad(loss, places, retain_graph=True, allow_unused=True) for loss in losses.values())
     ]
     wanted = torch.stack(rows) @ torch.stack(rows).T
     found = cut(losses, shared, (), TASKS).gramian()
-    torch.testing.assert_close(found, wanted, rtol=1e-5 if shared.taken is not None else 1e-9, atol=1e-9)
+    torch.testing.assert_close(found, wanted, rtol=1e-5 if shared.mixtures else 1e-9, atol=1e-9)
 
 
 class Own(torch.nn.Module):

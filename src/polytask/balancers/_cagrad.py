@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polytask.balancers._gradient import GramianBalancer
-from polytask.balancers.measures import Measure, Measured
+from polytask.balancers.measures import DEFAULT_MEASURE, Measure, Measured
 from polytask.balancers.solvers import conflict_averse_weights
 from polytask.errors import ConfigError, message, nearest
 
@@ -59,7 +59,7 @@ class CAGrad(GramianBalancer):
         *,
         c: float = 0.4,
         rescale: str = "linear",
-        measure: str | Mapping[str, Any] | Measure = "sketched",
+        measure: str | Mapping[str, Any] | Measure = DEFAULT_MEASURE,
         every: int = 1,
     ) -> None:
         super().__init__(tasks, measure=measure, every=every)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from polytask.balancers._given import Given, check_names
 from polytask.balancers._gradient import GramianBalancer
-from polytask.balancers.measures import Measure, Measured
+from polytask.balancers.measures import DEFAULT_MEASURE, Measure, Measured
 from polytask.errors import ConfigError, message
 
 
@@ -53,7 +53,7 @@ class CosineGate(GramianBalancer):
         *,
         main: Sequence[str],
         weighted: bool = True,
-        measure: str | Mapping[str, Any] | Measure = "sketched",
+        measure: str | Mapping[str, Any] | Measure = DEFAULT_MEASURE,
         every: int = 1,
     ) -> None:
         super().__init__(tasks, measure=measure, every=every)

@@ -42,11 +42,17 @@ class Cut(ABC):
     def of_task(self, number: int) -> Gradients:
         """Gradient of one task at each place; None where it does not arrive."""
 
-    def compared(self, number: int) -> Gradients:
-        """What measures of layers compare of one task: all, or of a mixture what arrives at its experts.
+    @property
+    def compared_edges(self) -> list[GradientEdge]:
+        """The places at which measures of layers compare: all, or those of experts that all tasks mix.
 
-        What gates send back to the input is thin and, for each task alone, dear; no gradient that is applied leaves it out.
+        What else a mixture sends on (through gates, through a task's own experts) is thin or its own, and for each task alone
+        dear; no gradient that is applied leaves it out.
         """
+        return self.edges
+
+    def compared(self, number: int) -> Gradients:
+        """Gradient of one task at each of these."""
         return self.of_task(number)
 
     @abstractmethod
@@ -199,19 +205,28 @@ class CutByOutputs(Cut):
 
     def __init__(self, losses: Mapping[str, Tensor], shared: Shared, tasks: Sequence[str]) -> None:
         super().__init__(losses, [edge_of(place) for place in shared.junction if place.requires_grad])
-        self.outputs, self.taken = shared.outputs, shared.taken
+        self.outputs = shared.outputs
         self.expanded = _is_expanded(shared)
         entry = edge_of(self.outputs)
         heads = above([edge_of(loss) for loss in losses.values()], [entry]).leaves
         d, *own = torch.autograd.grad(list(losses.values()), [self.outputs, *heads], allow_unused=True)
         self._own(heads, own, [])
         between = above([entry], self.edges).leaves
-        if between:
-            wanted: list[Any] = [*between, *self.edges]
+        deeper: list[Any] = [edge_of(mixture.mixed) for mixture in shared.mixtures[1:]]
+        if between or deeper:
+            wanted: list[Any] = [*between, *self.edges, *deeper]
             found = torch.autograd.grad([self.outputs], wanted, [d], retain_graph=True, allow_unused=True)
-            self._own(between, found[: len(between)], list(found[len(between) :]))
+            places = found[len(between) : len(wanted) - len(deeper)]
+            self._own(between, found[: len(between)], list(places))
+            deeper = list(found[len(wanted) - len(deeper) :])
         self.places = [tasks.index(name) for name in losses]
         self.gradient: Tensor = d
+        self.taken = [mixture.taken.detach() for mixture in shared.mixtures]
+        self.mixed: list[Tensor] = [d, *deeper][: len(self.taken)]
+
+    @property
+    def compared_edges(self) -> list[GradientEdge]:
+        return self.edges[: len(self.taken)] or self.edges
 
     def of_task(self, number: int) -> Gradients:
         row, d = self.places[number], self.gradient
@@ -222,11 +237,10 @@ class CutByOutputs(Cut):
         return self._through(alone)
 
     def compared(self, number: int) -> Gradients:
-        if self.taken is None:
+        if not self.taken:
             return self.of_task(number)
-        row, d = self.places[number], self.gradient
-        experts = self.taken[row].detach().T.unsqueeze(2).to(d.dtype) * d[row]
-        return [experts, *[None] * (len(self.edges) - 1)]
+        row = self.places[number]
+        return [taken[row].T.unsqueeze(2).to(d.dtype) * d[row] for taken, d in zip(self.taken, self.mixed, strict=True)]
 
     def weighted(self, weights: Float[Tensor, " m"]) -> Gradients:
         if self.expanded:
@@ -238,15 +252,19 @@ class CutByOutputs(Cut):
     def gramian(self) -> Float[Tensor, "m m"]:
         if self.expanded:
             return inner_products([self._present().flatten(1)], self.losses)
-        if self.taken is not None:
-            a, d = (part.detach().float().transpose(0, 1) for part in (self.taken[self.places], self._present()))
-            return ((a @ a.mT) * (d @ d.mT)).sum(0, dtype=accumulator(d))
+        if self.taken:
+            return torch.stack([self._of_mixture(*at) for at in zip(self.taken, self.mixed, strict=True)]).sum(0)
         return inner_products([place.flatten(1) for place in self.rows() if place is not None], self.losses)
 
     def keep(self, finite: Bool[Tensor, " m"]) -> None:
         every = finite.new_ones(len(self.gradient))
         every[self.places] = finite
         self.gradient = only(self.gradient, every)
+        self.mixed = [only(mixed, every) for mixed in self.mixed]
+
+    def _of_mixture(self, taken: Float[Tensor, "k n e"], mixed: Float[Tensor, "k n h"]) -> Float[Tensor, "m m"]:
+        a, d = (part[self.places].float().transpose(0, 1) for part in (taken, mixed))
+        return ((a @ a.mT) * (d @ d.mT)).sum(0, dtype=accumulator(d))
 
     def _present(self) -> Tensor:
         return self.gradient if self.places == list(range(len(self.gradient))) else self.gradient[self.places]

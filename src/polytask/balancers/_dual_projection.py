@@ -8,7 +8,7 @@ from torch import Tensor
 
 from polytask.balancers._given import Given
 from polytask.balancers._gradient import GramianBalancer
-from polytask.balancers.measures import Measure, Measured
+from polytask.balancers.measures import DEFAULT_MEASURE, Measure, Measured
 from polytask.balancers.solvers import dual_cone_weights
 from polytask.errors import ConfigError, message
 
@@ -54,7 +54,7 @@ class DualProjection(GramianBalancer):
         tasks: Sequence[str],
         *,
         preferences: Mapping[str, float] | None = None,
-        measure: str | Mapping[str, Any] | Measure = "sketched",
+        measure: str | Mapping[str, Any] | Measure = DEFAULT_MEASURE,
         every: int = 1,
     ) -> None:
         super().__init__(tasks, measure=measure, every=every)

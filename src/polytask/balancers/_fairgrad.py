@@ -9,7 +9,7 @@ from torch import Tensor
 
 from polytask.balancers._given import check_positive
 from polytask.balancers._gradient import GramianBalancer
-from polytask.balancers.measures import Measure, Measured
+from polytask.balancers.measures import DEFAULT_MEASURE, Measure, Measured
 from polytask.balancers.solvers import power_weights
 
 
@@ -57,7 +57,7 @@ class FairGrad(GramianBalancer):
         tasks: Sequence[str],
         *,
         alpha: float = 2.0,
-        measure: str | Mapping[str, Any] | Measure = "sketched",
+        measure: str | Mapping[str, Any] | Measure = DEFAULT_MEASURE,
         every: int = 1,
     ) -> None:
         super().__init__(tasks, measure=measure, every=every)

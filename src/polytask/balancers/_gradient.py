@@ -12,7 +12,7 @@ from polytask.balancers._comparing import ComparingBalancer
 from polytask.balancers._cut import Cut, only, weighted_sum
 from polytask.balancers._ranks import across_ranks, world_size
 from polytask.balancers._state import Count, PerTaskState
-from polytask.balancers.measures import Measure, Measured, build_measure
+from polytask.balancers.measures import DEFAULT_MEASURE, Measure, Measured, build_measure
 from polytask.errors import ConfigError, message
 
 
@@ -32,7 +32,9 @@ class GramianBalancer(ComparingBalancer):
         ConfigError: If the measure is unknown or `every` is below 1.
     """
 
-    def __init__(self, tasks: Sequence[str], *, measure: str | Mapping[str, Any] | Measure = "sketched", every: int = 1) -> None:
+    def __init__(
+        self, tasks: Sequence[str], *, measure: str | Mapping[str, Any] | Measure = DEFAULT_MEASURE, every: int = 1
+    ) -> None:
         super().__init__(tasks)
         if every < 1:
             raise ConfigError(message("Gradients are measured every so many steps, at least 1.", received=every))

@@ -10,7 +10,7 @@ from torch import Tensor
 from polytask.balancers._given import check_names, check_positive
 from polytask.balancers._gradient import GramianBalancer
 from polytask.balancers._state import PerTaskState
-from polytask.balancers.measures import Measure, Measured
+from polytask.balancers.measures import DEFAULT_MEASURE, Measure, Measured
 from polytask.errors import ConfigError, message
 
 _DECAY, _DECAY_OF_SQUARES, _EPSILON = 0.9, 0.999, 1e-8  # those of Adam
@@ -66,7 +66,7 @@ class GradNorm(GramianBalancer):
         alpha: float = 1.5,
         lr: float = 0.025,
         initial: Mapping[str, float] | None = None,
-        measure: str | Mapping[str, Any] | Measure = "sketched",
+        measure: str | Mapping[str, Any] | Measure = DEFAULT_MEASURE,
         every: int = 1,
     ) -> None:
         super().__init__(tasks, measure=measure, every=every)

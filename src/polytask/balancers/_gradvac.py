@@ -10,7 +10,7 @@ from torch import Tensor
 from polytask.balancers._gradient import GramianBalancer
 from polytask.balancers._orders import visiting_orders
 from polytask.balancers._state import PairState
-from polytask.balancers.measures import Measure, Measured
+from polytask.balancers.measures import DEFAULT_MEASURE, Measure, Measured
 from polytask.balancers.solvers import vaccine_weights
 from polytask.errors import ConfigError, message
 
@@ -65,7 +65,7 @@ class GradVac(GramianBalancer):
         *,
         beta: float = 0.01,
         seed: int = 0,
-        measure: str | Mapping[str, Any] | Measure = "sketched",
+        measure: str | Mapping[str, Any] | Measure = DEFAULT_MEASURE,
         every: int = 1,
     ) -> None:
         super().__init__(tasks, measure=measure, every=every)

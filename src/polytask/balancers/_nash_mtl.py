@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polytask.balancers._gradient import GramianBalancer
-from polytask.balancers.measures import Measure, Measured
+from polytask.balancers.measures import DEFAULT_MEASURE, Measure, Measured
 from polytask.balancers.solvers import nash_weights
 from polytask.errors import ConfigError, message
 
@@ -58,7 +58,7 @@ class NashMTL(GramianBalancer):
         tasks: Sequence[str],
         *,
         max_norm: float = 1.0,
-        measure: str | Mapping[str, Any] | Measure = "sketched",
+        measure: str | Mapping[str, Any] | Measure = DEFAULT_MEASURE,
         every: int = 1,
     ) -> None:
         super().__init__(tasks, measure=measure, every=every)

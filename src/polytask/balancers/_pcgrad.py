@@ -8,7 +8,7 @@ from torch import Tensor
 
 from polytask.balancers._gradient import GramianBalancer
 from polytask.balancers._orders import visiting_orders
-from polytask.balancers.measures import Measure, Measured
+from polytask.balancers.measures import DEFAULT_MEASURE, Measure, Measured
 from polytask.balancers.solvers import surgery_weights
 
 
@@ -49,7 +49,7 @@ class PCGrad(GramianBalancer):
         tasks: Sequence[str],
         *,
         seed: int = 0,
-        measure: str | Mapping[str, Any] | Measure = "sketched",
+        measure: str | Mapping[str, Any] | Measure = DEFAULT_MEASURE,
         every: int = 1,
     ) -> None:
         super().__init__(tasks, measure=measure, every=every)

@@ -174,7 +174,7 @@ def layer_gradient(delta: Tensor, product: Product, rows: Tensor) -> list[Tensor
         rows = rows.unsqueeze(1)
     elif delta.dim() != 3 or product.edge.node.name() == "LinearBackward0":  # else one matrix for each of several layers
         delta, rows = delta.flatten(0, -2), rows.flatten(0, -2)
-    weight = delta.mT @ rows.to(delta.dtype)
+    weight = delta.to(rows.dtype).mT @ rows
     return [weight.flatten(), *([delta.sum(-2).flatten()] if product.has_bias else [])]
 
 

@@ -93,7 +93,7 @@ class RotoGrad(ComparingBalancer):
         turned = torch.matmul(z[..., : self.width], rotations.mT)
         rotated = torch.cat([turned, z[..., self.width :]], -1)
         self._rotated = rotated if rotated.requires_grad else None
-        return shared._replace(outputs=rotated, taken=None)
+        return shared._replace(outputs=rotated, mixtures=())
 
     def parts(
         self,

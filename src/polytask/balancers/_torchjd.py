@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from polytask.balancers._comparing import ComparingBalancer
 from polytask.balancers._cut import Cut
-from polytask.balancers.measures import AtParameters, Measure, Measured, build_measure
+from polytask.balancers.measures import DEFAULT_MEASURE, AtParameters, Measure, Measured, build_measure
 from polytask.errors import ConfigError, message
 
 
@@ -48,7 +48,7 @@ class TorchJD(ComparingBalancer):
     """
 
     def __init__(
-        self, tasks: Sequence[str], *, aggregator: nn.Module, measure: str | Mapping[str, Any] | Measure = "sketched"
+        self, tasks: Sequence[str], *, aggregator: nn.Module, measure: str | Mapping[str, Any] | Measure = DEFAULT_MEASURE
     ) -> None:
         super().__init__(tasks)
         theirs = _aggregation()

@@ -4,7 +4,7 @@ from polytask.sharing._adapters import Adapters
 from polytask.sharing._adatt import AdaTT
 from polytask.sharing._adversarial import Adversarial, reversed_gradient
 from polytask.sharing._aitm import AITM
-from polytask.sharing._base import PerTask, Shared, Sharing, private_parameters
+from polytask.sharing._base import Mixture, PerTask, Shared, Sharing, private_parameters
 from polytask.sharing._cgc import CGC
 from polytask.sharing._convolutional_mtan import ConvolutionalMTAN
 from polytask.sharing._cross_stitch import CrossStitch
@@ -76,6 +76,7 @@ __all__ = [
     "LearnedBranching",
     "MLPs",
     "MMoE",
+    "Mixture",
     "OMoE",
     "Part",
     "PerTask",

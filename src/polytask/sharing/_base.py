@@ -10,6 +10,18 @@ from torch import Tensor, nn
 from polytask.errors import PolytaskError, message
 
 
+class Mixture(NamedTuple):
+    """What tasks read of experts that are a place of a junction: `mixed_k = Σ_e taken_ke experts_e`, plus what is task k's own.
+
+    Args:
+        mixed: What each task reads; no other task's loss reaches its row.
+        taken: What each task takes of each row of each expert.
+    """
+
+    mixed: Float[Tensor, "k n h"]
+    taken: Float[Tensor, "k n e"]
+
+
 class Shared(NamedTuple):
     """What a sharing gives for n rows.
 
@@ -24,8 +36,8 @@ class Shared(NamedTuple):
             task's loss, so no balancer weighs it. None where there is none, and outside training.
         guesses: What an adversary reads of the shared part: logits of the task that a row is labelled for; None without one.
             `MultiTaskModel.penalty` holds them against the labels that were observed.
-        taken: For a mixture whose experts are the first place of the junction, what each task takes of each row of each expert:
-            `outputs = Σ_e taken_e experts_e`, plus what the task has of its own. None where it is not so.
+        mixtures: For the first places of the junction, where they are experts that tasks mix: how. The first one's `mixed` is
+            `outputs`. A task's gradient at such a place is what it takes times its gradient at what it reads.
     """
 
     outputs: Float[Tensor, "k n *h"]
@@ -33,7 +45,7 @@ class Shared(NamedTuple):
     gates: Float[Tensor, "k n e"] | None = None
     penalty: Float[Tensor, ""] | None = None
     guesses: Float[Tensor, "n k"] | None = None
-    taken: Float[Tensor, "k n e"] | None = None
+    mixtures: tuple[Mixture, ...] = ()
 
 
 class Sharing(nn.Module, ABC):

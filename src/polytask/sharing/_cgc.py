@@ -6,7 +6,7 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.sharing._base import Shared, Sharing
+from polytask.sharing._base import Mixture, Shared, Sharing
 from polytask.sharing._gates import check_drop
 from polytask.sharing._levels import Level, LevelSizes, expert_owners, over_all_experts
 
@@ -73,5 +73,5 @@ class CGC(Sharing):
         """Gives each task its mixture."""
         passed = self.level(x, x, self.expert_dropout if self.training else 0.0)
         gates = over_all_experts(passed.gates, self.num_task_experts)
-        taken = passed.gates[..., self.num_task_experts :]
-        return Shared(passed.streams, (passed.common, passed.entry), gates, taken=taken)
+        mixture = Mixture(passed.streams, passed.gates[..., self.num_task_experts :])
+        return Shared(passed.streams, (passed.common, passed.entry), gates, mixtures=(mixture,))

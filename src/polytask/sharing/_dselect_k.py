@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polytask.errors import ConfigError, message
-from polytask.sharing._base import PerTask, Shared, Sharing
+from polytask.sharing._base import Mixture, PerTask, Shared, Sharing
 from polytask.sharing._experts import ExpertPlan
 from polytask.sharing._gates import mix
 from polytask.sharing._history_experts import mean_of_steps
@@ -106,7 +106,8 @@ class DSelectK(Sharing):
         gates = (weights.unsqueeze(2) * chosen).sum(1).mT.contiguous().expand(-1, x.shape[0], -1)
         junction = (experts,) if selectors[0].weight is None else (experts, gate_input)
         penalty = self.entropy * _entropy(chosen) if self.training and self.experts.num > 1 else None
-        return Shared(mix(gates, experts), junction, gates, penalty, taken=gates)
+        mixed = mix(gates, experts)
+        return Shared(mixed, junction, gates, penalty, mixtures=(Mixture(mixed, gates),))
 
     def penalised_parameters(self) -> Iterable[nn.Parameter]:
         """Those of the selectors: decay would pull a decided bit back to where it is undecided, against the penalty."""

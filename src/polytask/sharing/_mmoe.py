@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polytask.errors import ConfigError, message
-from polytask.sharing._base import PerTask, Shared, Sharing
+from polytask.sharing._base import Mixture, PerTask, Shared, Sharing
 from polytask.sharing._experts import ExpertPlan, GivenExperts
 from polytask.sharing._gates import check_drop, gate_network, gate_weights, mix
 from polytask.sharing._history_experts import mean_of_steps
@@ -146,7 +146,8 @@ class MMoE(Sharing):
             experts = level(mix(gate_weights(gate(flat), drop), experts))
         seen = flat.view_as(flat)  # its own place in the graph: what tasks send back through their gates, without the experts
         gates = gate_weights(together(self.gates.values(), seen), drop)
-        return Shared(mix(gates, experts), (experts, seen), gates, taken=gates)
+        mixed = mix(gates, experts)
+        return Shared(mixed, (experts, seen), gates, mixtures=(Mixture(mixed, gates),))
 
 
 def _check_levels(num_layers: int, expert_kinds: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polytask.sharing._base import Shared, Sharing
+from polytask.sharing._base import Mixture, Shared, Sharing
 from polytask.sharing._gates import check_drop
 from polytask.sharing._levels import Level, LevelSizes, expert_owners, level_inputs, over_all_experts
 
@@ -85,8 +85,7 @@ class PLE(Sharing):
             streams, shared = passed[-1].streams, passed[-1].shared
         # Private are the last level and the task gates below it; these are the places that they read.
         last, below = passed[-1], passed[:-1][-1:]
-        junction = (last.common, *(part for level in below for part in (level.common, level.own, level.entry)))
-        gates = over_all_experts(last.gates, self.num_task_experts)
-        if below:
-            return Shared(streams, junction, gates)
-        return Shared(streams, (last.common, last.entry), gates, taken=last.gates[..., self.num_task_experts :])
+        places = [part for level in below for part in (level.common, level.own, level.entry)] or [last.entry]
+        read = [Mixture(streams, last.gates), *(Mixture(last.entry, level.gates) for level in below)]
+        mixtures = tuple(part._replace(taken=part.taken[..., self.num_task_experts :]) for part in read)
+        return Shared(streams, (last.common, *places), over_all_experts(last.gates, self.num_task_experts), mixtures=mixtures)

@@ -1,7 +1,7 @@
 """Measures: where the gradients of tasks are compared, and at what cost."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from polytask.balancers.measures._all_layers import AtAllLayers
 from polytask.balancers.measures._base import Measure, Measured
@@ -20,6 +20,9 @@ MEASURES: dict[str, type[Measure]] = {
     "sampled": Sampled,
     "junction": AtJunction,
 }
+
+DEFAULT_MEASURE: Final = "all_layers"
+"""Of the measures that cost no pass through the trunk a task, the one nearest to the truth (`benchmarks/README.md`)."""
 
 
 def build_measure(measure: str | Mapping[str, Any] | Measure) -> Measure:
@@ -46,6 +49,7 @@ def build_measure(measure: str | Mapping[str, Any] | Measure) -> Measure:
 
 
 __all__ = [
+    "DEFAULT_MEASURE",
     "MEASURES",
     "AtAllLayers",
     "AtJunction",

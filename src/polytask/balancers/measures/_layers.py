@@ -24,15 +24,17 @@ def measure_layers(
         project: Rows of a layer as they enter its gradient, made once for all tasks.
         thin: What is kept of a task's gradient at a layer's output.
     """
-    products = list({product.edge.node: product for edge in cut.edges for product in last_products(edge)}.values())
-    at_parameters = [place for place, edge in enumerate(cut.edges) if getattr(edge.node, "variable", None) is not None]
+    edges = cut.compared_edges
+    products = list({product.edge.node: product for edge in edges for product in last_products(edge)}.values())
+    at_parameters = [place for place, edge in enumerate(edges) if getattr(edge.node, "variable", None) is not None]
     if not products and not at_parameters:
         return Measured(cut.gramian())
     rows = [project(product) for product in products]
+    thinned = [p if p.rectified is None else p._replace(rectified=thin(p.rectified, p)) for p in products]
     blocks = Blocks(len(cut.names), [None] * (2 * len(products) + len(at_parameters)))
     for number in range(len(cut.names)):
         gradients, found = cut.compared(number), list[Tensor | None]()
-        for product, delta, kept in zip(products, deltas(cut.edges, gradients, products), rows, strict=True):
+        for product, delta, kept in zip(thinned, deltas(edges, gradients, products), rows, strict=True):
             parts = [] if delta is None else layer_gradient(thin(delta, product), product, kept)
             found += [*parts, *[None] * (2 - len(parts))]
         blocks.put(number, [*found, *[gradients[place] for place in at_parameters]])

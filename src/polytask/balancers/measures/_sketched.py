@@ -11,6 +11,7 @@ from polytask.balancers._state import Count
 from polytask.balancers.measures._base import Measure, Measured
 from polytask.balancers.measures._layers import measure_layers
 from polytask.errors import ConfigError, message
+from polytask.precision import has_bf16
 
 
 @final
@@ -54,21 +55,38 @@ class Sketched(Measure):
         return measure_layers(cut, lambda product: sketched(product, self.rank, generator))
 
 
-def sketched(product: Product, rank: int, generator: torch.Generator, *, always: bool = False) -> Tensor:
-    """A layer's rows in independent random directions: signs over `sqrt(rank)`, so that `E[S Sᵀ] = I`.
-
-    Signs are drawn on the host: all devices and all ranks of a group have the same.
+def sketched(product: Product, rank: int, generator: torch.Generator) -> Tensor:
+    """A layer's rows in independent random directions; rows no wider than that are given as they are.
 
     Args:
         product: The layer.
         rank: Number of directions.
         generator: Draws the signs.
-        always: Also where the rows are no wider than that; else they are given as they are.
     """
     rows, over = product.rows, -1 if product.convolution is None else 1
     width = rows.shape[over]
-    if (width <= rank and not always) or (product.convolution is not None and product.convolution["groups"] > 1):
+    if width <= rank or (product.convolution is not None and product.convolution["groups"] > 1):
         return rows
+    directions = random_signs(width, rank, generator).to(rows.device, rows.dtype)
+    if over == 1:
+        return torch.einsum("nc...,cr->nr...", rows, directions)
+    return fast(rows) @ fast(directions)
+
+
+def fast_dtype(like: Tensor) -> torch.dtype:
+    """bfloat16 for float32 where the device multiplies it natively: its rounding is a thirtieth of the noise of signs."""
+    return torch.bfloat16 if like.dtype == torch.float32 and has_bf16(like.device) else like.dtype
+
+
+def fast(rows: Tensor) -> Tensor:
+    """Rows in the type of the fastest product."""
+    return rows.to(fast_dtype(rows))
+
+
+def random_signs(width: int, rank: int, generator: torch.Generator) -> Tensor:
+    """Independent signs over `sqrt(rank)`, `width rank`: `E[S Sᵀ] = I`.
+
+    They are drawn on the host: all devices and all ranks of a group have the same.
+    """
     signs = torch.randint(0, 2, (width, rank), generator=generator, dtype=torch.int8).mul_(2).sub_(1)
-    directions = signs.to(rows.device, rows.dtype).div_(rank**0.5)
-    return rows @ directions if over == -1 else torch.einsum("nc...,cr->nr...", rows, directions)
+    return signs.float().div_(rank**0.5)

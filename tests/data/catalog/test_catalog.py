@@ -28,7 +28,7 @@ def source(**changes):
 
 
 def test_the_catalog_is_complete():
-    assert len(DATASETS) == 12
+    assert len(DATASETS) == 13
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -4,6 +4,7 @@ from polytask.data.catalog._adult import Adult
 from polytask.data.catalog._ali_ccp import AliCcp
 from polytask.data.catalog._aliexpress import AliExpress
 from polytask.data.catalog._base import Dataset, Prepared
+from polytask.data.catalog._byterec import ByteRec
 from polytask.data.catalog._census_income import CensusIncome
 from polytask.data.catalog._correlated_regression import CorrelatedRegressionRows
 from polytask.data.catalog._feed import FeedLog
@@ -18,6 +19,7 @@ DATASETS: dict[str, type[Dataset]] = {
     "adult": Adult,
     "ali_ccp": AliCcp,
     "aliexpress": AliExpress,
+    "byterec": ByteRec,
     "census_income": CensusIncome,
     "correlated_regression": CorrelatedRegressionRows,
     "feed": FeedLog,
@@ -34,6 +36,7 @@ __all__ = [
     "Adult",
     "AliCcp",
     "AliExpress",
+    "ByteRec",
     "CensusIncome",
     "CorrelatedRegressionRows",
     "Dataset",

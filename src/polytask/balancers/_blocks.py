@@ -25,15 +25,18 @@ class Blocks:
         self._like: list[Tensor | None] = [None] * len(self.parameters)
 
     def put(self, row: int, gradients: Sequence[Tensor | None]) -> None:
-        """Writes one task's row."""
+        """Writes one task's row; rows come one after the other from the first on."""
         for place, gradient in enumerate(gradients):
+            values = self._values[place]
             if gradient is None:
+                if values is not None:
+                    values[row] = 0.0
                 continue
             like = gradient.coalesce() if gradient.is_sparse else gradient
             numbers = like._values() if like.is_sparse else like
-            values = self._values[place]
             if values is None:
-                values = self._values[place] = numbers.new_zeros((self.num, numbers.numel()))
+                values = self._values[place] = numbers.new_empty((self.num, numbers.numel()))
+                values[:row] = 0.0
                 self._like[place] = like
             values[row] = numbers.reshape(-1)
 

@@ -1,8 +1,10 @@
 """Exact gradients of all shared parameters."""
 
+from collections.abc import Sequence
 from typing import final
 
 import torch
+from torch import Tensor
 
 from polytask.balancers._blocks import Blocks
 from polytask.balancers._cut import Cut, inner_products
@@ -37,7 +39,9 @@ class AtParameters(Measure):
             given = [
                 (place, gradient) for place, gradient in zip(places, cut.of_task(number), strict=True) if gradient is not None
             ]
+            found: Sequence[Tensor | None] = [None] * len(leaves)
             if given and leaves:
                 roots, gradients = zip(*given, strict=True)
-                blocks.put(number, torch.autograd.grad(roots, leaves, gradients, retain_graph=True, allow_unused=True))
+                found = torch.autograd.grad(roots, leaves, gradients, retain_graph=True, allow_unused=True)
+            blocks.put(number, found)
         return Measured(inner_products(blocks.values, cut.losses), blocks.values, blocks, blocks.places)

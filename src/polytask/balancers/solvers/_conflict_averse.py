@@ -52,12 +52,14 @@ def conflict_averse_weights(gramian: Float[Tensor, "*s k k"], c: float) -> Float
 def _added(problem: Quadratic, c: float) -> Float[Tensor, "b 1 k"]:
     """What is added to the mean gradient, as weights of gradients of length 1; the mean gradient has length 1."""
     matrix, offset, _ = problem
-    near = minimum(Quadratic(matrix, offset))  # to the projection onto the cone
     if c == 0:
-        return torch.zeros_like(near)
+        return torch.zeros_like(offset)
     nearest = minimum(problem._replace(offset=torch.zeros_like(offset)), torch.ones_like(offset, dtype=torch.bool))
     size = _length(matrix, nearest)
     stationary = size**2 <= offset.shape[-1] * _STATIONARY * nearest.sum(-1, keepdim=True) ** 2
+    if may_wait(size) and not stationary.any():
+        return _on_sphere(problem, c, nearest, stationary)
+    near = minimum(Quadratic(matrix, offset))  # to the projection onto the cone
     stuck = stationary & (_length(matrix, near) <= c)
     return torch.where(stuck, near, _on_sphere(problem, c, nearest, stuck))
 

@@ -11,6 +11,7 @@ import torch
 from polytask.balancers import BALANCERS
 from polytask.calibration import CALIBRATIONS
 from polytask.encoders import ENCODERS
+from polytask.fusion import FUSIONS
 from polytask.metrics import METRICS
 from polytask.sharing import SHARINGS, Sharing
 from polytask.tasks import TASKS
@@ -21,7 +22,12 @@ FAMILIES = {
     "Encoders": ("name", ENCODERS, "From the columns of a table to one representation. `[encoder] name = ...`"),
     "Sharing": ("name", SHARINGS, "One representation in, one per task out. `[sharing] name = ...`"),
     "Balancers": ("name", BALANCERS, "Many losses in, one direction out. `[balancer] name = ...`"),
-    "Calibration": ("name", CALIBRATIONS, "Predicted probabilities that come true as often as they say. `[calibration] name = ...`"),
+    "Calibration": (
+        "name",
+        CALIBRATIONS,
+        "Predicted probabilities that come true as often as they say. `[calibration] name = ...`",
+    ),
+    "Fusion": ("name", FUSIONS, 'One score from many predictions, by weights that are data. `"name": ...` in a file of weights'),
 }
 NUM_ROWS, NUM_TASKS, WIDTH = 7, 5, 13  # what shapes are read from: sizes that no default has
 BOUND = {"self", "in_features", "tasks", "preprocessing", "name", "label", "given", "reads", "auxiliary", "weight", "metrics"}

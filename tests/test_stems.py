@@ -13,6 +13,7 @@ FAMILIES = {
     "balancers": ("BALANCERS", 36),
     "calibration": ("CALIBRATIONS", 3),
     "encoders": ("ENCODERS", 1),
+    "fusion": ("FUSIONS", 5),
     "sharing": ("SHARINGS", 22),
     "tasks": ("TASKS", 7),
 }

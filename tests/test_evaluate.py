@@ -75,7 +75,7 @@ def test_each_task_is_judged_on_its_own_rows_with_their_weights():
         rows = labels.observed.numpy()
         expected = metric(own(labels.value.numpy()[rows]), predicted[name].numpy()[rows], labels.weight.numpy()[rows])
         assert found[name][metric.__name__] == pytest.approx(expected, rel=1e-6)
-    assert set(found) == {"click", "time"}
+    assert set(found) == {"click", "time", "click_and_time"}
 
 
 def test_the_cut_into_batches_does_not_matter():
@@ -84,7 +84,7 @@ def test_the_cut_into_batches_does_not_matter():
     for sizes in ([1] * 60, [7, 40, 13], [59, 1]):
         for task, values in evaluate(net, batches(sizes), TASKS).items():
             assert values == pytest.approx(expected[task], rel=1e-5, nan_ok=True)
-    assert set(expected) == {"click", "time", "kind"}
+    assert set(expected) == {"click", "time", "kind", "click_and_time"}
 
 
 def test_batches_that_wait_on_a_device_come_in_order(monkeypatch):
@@ -94,6 +94,21 @@ def test_batches_that_wait_on_a_device_come_in_order(monkeypatch):
     monkeypatch.setattr("polytask.evaluate._waits", lambda device: True)
     for task, values in evaluate(model(), batches([7, 40, 13])).items():
         assert values == pytest.approx(expected[task], rel=1e-6)
+
+
+def test_the_joint_task_is_judged_on_every_row_where_it_is_known():
+    """Zero where there was no click, whatever the label's mean is."""
+    net = model().eval()
+    (whole,) = batches([60])
+    with torch.no_grad():
+        predicted = net.predict(whole.features)
+    clicked, time = whole.labels["click"], whole.labels["time"]
+    happened = (clicked.observed & (clicked.value == 1)).numpy()
+    truth = np.where(happened, 50 + 10 * time.value.numpy().astype(np.float64), 0.0)
+    rows = clicked.observed.numpy()  # time has a label on every clicked row
+    np.testing.assert_allclose(predicted["click_and_time"].numpy(), (predicted["click"] * predicted["time"]).numpy(), rtol=1e-5)
+    expected = rmse(truth[rows], predicted["click_and_time"].numpy()[rows], time.weight.numpy()[rows])
+    assert evaluate(net, batches([60]))["click_and_time"]["rmse"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_task_without_labels_has_no_metric():
@@ -123,7 +138,7 @@ def test_predictions_come_batch_by_batch_on_the_labels_scale():
     with torch.inference_mode():
         expected = net.eval().predict(whole.features)
     assert [len(part["click"]) for part in found] == [7, 40, 13]
-    assert set(found[0]) == {"click", "time"}  # an auxiliary task is not served
+    assert set(found[0]) == {"click", "time", "click_and_time"}  # an auxiliary task is not served
     for name, values in expected.items():
         np.testing.assert_allclose(np.concatenate([part[name] for part in found]), values.numpy(), rtol=1e-5)
     assert 20 < np.mean([part["time"].mean() for part in found]) < 80
@@ -145,4 +160,7 @@ def test_memory_does_not_grow_with_unlabelled_rows():
     finally:
         metrics.evaluate = original
     (whole,) = batches([60])
-    assert seen == {name: (whole.labels[name].count,) * 2 for name in ("click", "time")}
+    known = {name: whole.labels[name].count for name in ("click", "time")}
+    clicked = whole.labels["click"]
+    known["click_and_time"] = known["time"] + int((clicked.observed & (clicked.value == 0)).sum())
+    assert seen == {name: (count, count) for name, count in known.items()}

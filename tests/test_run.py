@@ -18,7 +18,8 @@ from polytask.data.synthetic import Feed
 from polytask.errors import CheckpointError, ConfigError, DataError
 from polytask.metrics import auc
 from polytask.run import RunDirectory, check, columns_of, evaluate, fit, fresh_directory, load, prepare, propose, train
-from polytask.run._columns import joint_probability, to_arrow
+from polytask.run._columns import to_arrow
+from polytask.spaces import Clicked
 from polytask.tasks import Binary, Count, Multiclass, Quantile, Regression
 
 FEED = Feed(seed=3, num_users=60, num_items=40, num_categories=4, rates={"click": 0.25, "buy": 0.3})
@@ -71,7 +72,8 @@ def test_the_directory_holds_all_it_takes(trained):
 def test_what_was_validated_is_what_is_loaded(trained, folder):
     best = RunDirectory(trained).read_result()["trained"]["best"]["metrics"]
     found = load(trained).evaluate(folder / "valid.parquet").metrics
-    assert found.keys() == {"click", "buy", "watch"}  # an auxiliary task is validated, not served
+    served = {"click", "buy", "click_and_buy", "watch", "click_and_watch"}  # an auxiliary task is validated, not served
+    assert found.keys() == served
     for task, values in found.items():
         for name, value in values.items():
             assert value == pytest.approx(best[task][name], abs=1e-6)
@@ -144,7 +146,7 @@ def test_a_split_fits_on_the_training_rows_alone(folder, tmp_path):
 def test_predictions_stream_into_every_format(trained, folder, tmp_path):
     fitted = load(trained)
     wanted = fitted.predict(folder / "valid.parquet", keep=["user_id", "position"])
-    assert wanted.column_names == ["user_id", "position", "click", "buy_given_click", "click_and_buy", "watch_given_click"]
+    assert wanted.column_names == ["user_id", "position", "click", "buy", "click_and_buy", "watch", "click_and_watch"]
     assert wanted["user_id"].to_pylist() == pq.read_table(folder / "valid.parquet")["user_id"].to_pylist()
     for suffix in ("parquet", "csv", "csv.gz", "arrow", "feather"):
         rows = fitted.predict_into(folder / "valid.parquet", tmp_path / f"scores.{suffix}", keep=["user_id", "position"])
@@ -190,15 +192,16 @@ def test_missing_columns_are_all_named_with_the_nearest(trained, folder):
 
 def test_joint_probability_is_the_product_also_where_it_underflows():
     a, b = torch.tensor([[0.3], [-60.0]]), torch.tensor([[-1.2], [-30.0]])
-    found = joint_probability([a, b])
+    found = Clicked([Binary("click"), Binary("buy", given="click")]).predict({"click": a, "buy": b})["click_and_buy"]
     assert found[0].item() == pytest.approx(torch.sigmoid(a[0] * 1.0).item() * torch.sigmoid(b[0]).item(), rel=1e-6)
     assert found[1].item() == pytest.approx(math.exp(-90.0), rel=1e-5)
 
 
 def test_a_prediction_near_a_large_mean_keeps_its_digits():
     """A time stamp in float32 is right to two minutes."""
-    columns = columns_of([Regression("arrives", mean=1.7e9, scale=2.0), Binary("late")])
-    arrays = to_arrow(columns, {"arrives": torch.tensor([[0.125], [3.0]]), "late": torch.zeros(2, 1)})
+    space = Clicked([Regression("arrives", mean=1.7e9, scale=2.0), Binary("late")])
+    columns = columns_of(space)
+    arrays = to_arrow(columns, space.predict({"arrives": torch.tensor([[0.125], [3.0]]), "late": torch.zeros(2, 1)}))
     assert arrays["arrives"].to_pylist() == [1_700_000_000.25, 1_700_000_006.0]
     assert [str(arrays[column.name].type) for column in columns] == ["double", "float"]
 
@@ -212,14 +215,14 @@ def test_columns_of_chains_and_of_wide_predictions():
         Quantile("minutes", given="click", levels=(0.1, 0.9)),
         Multiclass("device", classes=("phone", "desktop")),
     ]
-    assert [column.name for column in columns_of(tasks)] == [
+    assert [column.name for column in columns_of(Clicked(tasks))] == [
         "view",
-        "click_given_view",
+        "click",
         "view_and_click",
-        "buy_given_click",
+        "buy",
         "view_and_click_and_buy",
-        "minutes_given_click_q10",
-        "minutes_given_click_q90",
+        "minutes_q10",
+        "minutes_q90",
         "device_phone",
         "device_desktop",
     ]

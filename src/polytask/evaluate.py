@@ -12,6 +12,7 @@ from polytask import metrics
 from polytask.batch import Batch, Labels
 from polytask.model import MultiTaskModel, Outputs
 from polytask.precision import precision_context
+from polytask.spaces import Joint
 from polytask.tasks import Task
 
 _ROWS_A_COPY = 65_536
@@ -29,6 +30,8 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     """Metrics of each task on its own sample space: the rows where it has a label.
 
+    A task with `given` has beside it the joint one, `click_and_buy`, on all rows on which it is known whether it happened.
+
     A task without any label in the loader has no entry. Kept on the host meanwhile are label, prediction and weight of each
     labelled row: 12 bytes a task, 16 where a prediction is a float64, more where it is several numbers.
 
@@ -40,14 +43,18 @@ def evaluate(
         precision: Arithmetic of the forward pass.
         observe: Sees the outputs of each batch on the device: statistics of gates come from there.
     """
-    tasks = [task for task in model.tasks if not task.auxiliary] if tasks is None else tasks
-    found: dict[str, list[_Judged]] = {task.name: [] for task in tasks}
+    tasks = model.space.served if tasks is None else tasks
+    joints = model.space.joints(tasks)
+    judged: list[Task | Joint] = [*tasks, *joints]
+    found: dict[str, list[_Judged]] = {task.name: [] for task in judged}
     for batch, predictions in _predicted(model, _Pass(loader, tasks, device, precision, observe)):
+        labels = {**batch.labels, **{joint.name: joint.labels(batch.labels) for joint in joints}}
         for name, prediction in predictions.items():
-            if name in batch.labels and batch.labels[name].count:
-                found[name].append(_observed(batch.labels[name], prediction))
+            own = labels.get(name)
+            if own is not None and own.count:
+                found[name].append(_observed(own, prediction))
     results: dict[str, dict[str, float]] = {}
-    for task in tasks:
+    for task in judged:
         parts = found.pop(task.name)
         if parts:
             label, prediction = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
@@ -59,9 +66,8 @@ def evaluate(
 def predict_batches(
     model: MultiTaskModel, loader: Iterable[Batch], *, device: torch.device | str = "cpu", precision: str = "float32"
 ) -> Iterator[dict[str, Float[np.ndarray, "n ..."]]]:
-    """Predictions of the served tasks on their labels' own scale, batch by batch, in the order of the loader."""
-    served = [task for task in model.tasks if not task.auxiliary]
-    for _, predictions in _predicted(model, _Pass(loader, served, device, precision)):
+    """Predictions of the served tasks on their labels' own scale, batch by batch, in the order of the loader; also joint ones."""
+    for _, predictions in _predicted(model, _Pass(loader, model.space.served, device, precision)):
         yield predictions
 
 
@@ -97,7 +103,7 @@ def _predicted(model: MultiTaskModel, plan: _Pass) -> Iterator[tuple[Batch, dict
                 outputs = model(Batch(batch.features, {}).to(plan.device).features)
                 if plan.observe is not None:
                     plan.observe(outputs)
-                waiting.append((batch, {task.name: task.predict(outputs.by_task[task.name].float()) for task in plan.tasks}))
+                waiting.append((batch, model.space.predict(outputs.by_task, plan.tasks)))
             num_waiting += batch.num_rows
             if num_waiting >= most:
                 yield from _copied(waiting)

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, final
 
 import torch
@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from polytask.batch import Features, Labels
+from polytask.biases import BIASES, Bias, Corrected
 from polytask.encoders import ENCODERS, FittedColumns
 from polytask.errors import ConfigError, message, nearest
 from polytask.heads import Heads
 from polytask.sharing import SHARINGS, Part, PerTask, Shared, Sharing, count_operations, evaluated, private_parameters
+from polytask.spaces import SPACES, Clicked, Space
 from polytask.tasks import Task
 
 Method = str | Mapping[str, Any]
@@ -27,10 +29,12 @@ class Outputs(NamedTuple):
     Args:
         by_task: Output of each task's head: logits, standardised values, log rates.
         shared: What the sharing gave: representations, junction, gates, penalty.
+        corrected: What the bias made of a training step; None without one, and outside training.
     """
 
     by_task: dict[str, Float[Tensor, "n _"]]
     shared: Shared
+    corrected: Corrected | None = None
 
 
 @final
@@ -43,20 +47,34 @@ class MultiTaskModel(nn.Module):
             losses reach it (`sharing.private_inputs`); one more is of all tasks.
         sharing: One representation in, one per task out.
         heads: From representations to outputs; it holds the tasks.
+        bias: What position and device do to labels; None where nothing is to be corrected.
+        space: How rows outside of the sample space of a task with `given` are treated; they are left out where it is None.
 
     Raises:
         ConfigError: If the parts do not fit each other: number of encoders, a width, the tasks or their order.
     """
 
-    def __init__(self, encoders: Sequence[nn.Module], sharing: Sharing, heads: Heads) -> None:
+    def __init__(
+        self,
+        encoders: Sequence[nn.Module],
+        sharing: Sharing,
+        heads: Heads,
+        *,
+        bias: Bias | None = None,
+        space: Space | None = None,
+    ) -> None:
         super().__init__()
-        _check_fit(encoders, sharing, heads)
+        self.space = Clicked(heads.tasks) if space is None else space
+        _check_fit(encoders, sharing, heads, self.space)
         num_own = len(sharing.tasks) if sharing.num_inputs > 1 else 0
         own = dict(zip(sharing.tasks, encoders[:num_own], strict=False))
         self.own_encoders = PerTask(own, private=sharing.private_inputs)
         self.encoders = nn.ModuleList(encoders[num_own:])
         self.sharing = sharing
         self.heads = heads
+        self.bias = bias
+        if bias is not None:
+            bias.attach(heads.tasks, heads.in_features)
 
     @classmethod
     def build(
@@ -67,6 +85,8 @@ class MultiTaskModel(nn.Module):
         encoder: Method = "tabular",
         sharing: Method = "mmoe",
         heads: Mapping[str, Any] | None = None,
+        bias: Method | None = None,
+        space: Method = "clicked",
     ) -> "MultiTaskModel":
         """A model from names and options.
 
@@ -76,40 +96,77 @@ class MultiTaskModel(nn.Module):
             encoder: Name in `ENCODERS`, or that name as "name" among its options.
             sharing: Name in `SHARINGS`, or that name as "name" among its options.
             heads: Options of `Heads`.
+            bias: Options of a member of `BIASES`, its name as "name" among them; None where nothing is to be corrected.
+            space: Name in `SPACES`, or that name as "name" among its options; heads that it needs are tasks behind the others.
 
         Raises:
             ConfigError: If a name or an option is unknown, or its value is not valid.
         """
+        space_class, space_options = _method(space, SPACES, "space")
+        treated = space_class(tasks, **space_options)
         encoder_class, encoder_options = _method(encoder, ENCODERS, "encoder")
         sharing_class, sharing_options = _method(sharing, SHARINGS, "sharing")
+        corrects = None
+        if bias is not None:
+            bias_class, bias_options = _method(bias, BIASES, "bias")
+            corrects = bias_class(preprocessing, **bias_options)
+            preprocessing = corrects.visible(preprocessing)
         first = encoder_class(preprocessing, **encoder_options)
-        shared = sharing_class(first.out_features, [task.name for task in tasks], **sharing_options)
+        shared = sharing_class(first.out_features, [task.name for task in treated.tasks], **sharing_options)
         more = [encoder_class(preprocessing, **encoder_options) for _ in range(shared.num_inputs - 1)]
         options = _known_options(Heads, heads or {}, "heads")
-        return cls([first, *more], shared, Heads(shared.out_features, tasks, **options))
+        heads_of_all = Heads(shared.out_features, treated.tasks, **options)
+        return cls([first, *more], shared, heads_of_all, bias=corrects, space=treated)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """The tasks, in the order of the sharing's outputs."""
+        """The tasks, in the order of the sharing's outputs; those that the space adds come last."""
         return self.heads.tasks
 
     def forward(self, features: Features, *, apart: bool = False) -> Outputs:
         """Gives every task's output on every row; `apart` as of `Heads`, for balancers that compare gradients."""
-        inputs = [encoder(features) for encoder in (*self.own_encoders.values(), *self.encoders)]
+        seen = features if self.bias is None else self.bias.inputs(features)
+        inputs = [encoder(seen) for encoder in (*self.own_encoders.values(), *self.encoders)]
         shared = self.sharing(_as_computed(inputs[0] if self.sharing.num_inputs == 1 else torch.stack(inputs)))
-        return Outputs(self.heads(shared.outputs, apart=apart), shared)
+        outputs = self.heads(shared.outputs, apart=apart)
+        if self.bias is None:
+            return Outputs(outputs, shared)
+        if not self.training:
+            return Outputs(self.bias.served(outputs), shared)
+        corrected = self.bias.correct(outputs, features, shared.outputs)
+        return Outputs(corrected.by_task, shared, corrected)
 
     def losses(self, outputs: Outputs, labels: Mapping[str, Labels]) -> dict[str, Float[Tensor, ""]]:
-        """Loss of each task that has a label in this batch, times the task's weight."""
-        present = [task for task in self.tasks if task.name in labels and labels[task.name].count]
-        return {task.name: task.weight * task.loss(outputs.by_task[task.name], labels[task.name]) for task in present}
+        """Loss of each task that this batch trains, as the space has it, times the task's weight."""
+        if self.bias is not None and outputs.corrected is not None:
+            weights = outputs.corrected.weights
+            labels = dict(labels) | {name: self.bias.labels(labels[name], weights) for name in self.bias.tasks if name in labels}
+        found = self.space.losses(outputs.by_task, labels)
+        return {task.name: task.weight * found[task.name] for task in self.tasks if task.name in found}
+
+    def untrained(self, losses: Iterable[str]) -> list[str]:
+        """Names of the tasks whose own parameters none of some losses is meant to train."""
+        trained = self.space.trained(losses)
+        return [task.name for task in self.tasks if task.name not in trained]
+
+    def junction(self, outputs: Outputs) -> Shared | tuple[Tensor, ...]:
+        """Where balancers tell gradients of tasks apart: what the sharing gave, or its places alone.
+
+        Where a loss reads the heads of several tasks, a row of the sharing's outputs is not one loss's: only places are cut at.
+        """
+        return outputs.shared.junction if self.space.couples else outputs.shared
 
     def penalty(self, outputs: Outputs, labels: Mapping[str, Labels]) -> Float[Tensor, ""] | None:
-        """What training adds to the losses: the sharing's prior, and what its adversary loses; None where there is neither.
+        """What training adds to the losses: the priors of sharing, bias and space, and what an adversary loses; None without any.
 
         The adversary's target is the task a row is labelled for, in equal parts where it is labelled for several.
         """
         guesses, prior = outputs.shared.guesses, outputs.shared.penalty
+        added = None if outputs.corrected is None else outputs.corrected.penalty
+        of_space = self.space.penalty(outputs.by_task) if self.training else None
+        for more in (added, of_space):
+            if more is not None:
+                prior = more if prior is None else prior + more
         if guesses is None:
             return prior
         nothing = torch.zeros_like(guesses[:, 0], dtype=torch.bool)
@@ -120,9 +177,8 @@ class MultiTaskModel(nn.Module):
         return adversary if prior is None else prior + adversary
 
     def predict(self, features: Features) -> dict[str, Float[Tensor, "n ..."]]:
-        """Predictions of the served tasks on their labels' own scale."""
-        outputs = self(features).by_task
-        return {task.name: task.predict(outputs[task.name]) for task in self.tasks if not task.auxiliary}
+        """Predictions of the served tasks on their labels' own scale, and joint ones of tasks with `given` (`Space.predict`)."""
+        return self.space.predict(self(features).by_task)
 
 
 def _as_computed(x: Tensor) -> Tensor:
@@ -146,6 +202,7 @@ def describe_model(model: MultiTaskModel, features: Features) -> list[Part]:
         ("encoder", nn.ModuleList([model.own_encoders, model.encoders]), encoders),
         ("sharing", model.sharing, flops.get("sharing", 0)),
         ("heads", model.heads, flops.get("heads", 0)),
+        *([] if model.bias is None else [("bias", model.bias, flops.get("bias", 0))]),
         ("model", model, flops["Global"]),
     ]
     parts = [_part(name, module, count // features.num_rows, model) for name, module, count in found]
@@ -178,8 +235,11 @@ def _known_options(kind: type, options: Mapping[str, Any], what: str) -> dict[st
     return dict(options)
 
 
-def _check_fit(encoders: Sequence[nn.Module], sharing: Sharing, heads: Heads) -> None:
+def _check_fit(encoders: Sequence[nn.Module], sharing: Sharing, heads: Heads, space: Space) -> None:
     names = tuple(task.name for task in heads.tasks)
+    if names != tuple(task.name for task in space.tasks):
+        expected = f"Heads need the space's tasks in its order, {tuple(task.name for task in space.tasks)}."
+        raise ConfigError(message(expected, received=names, way_out="`MultiTaskModel.build` makes them."))
     if names != sharing.tasks:
         raise ConfigError(message(f"Heads need the sharing's tasks in its order, {sharing.tasks}.", received=names))
     if len(encoders) != sharing.num_inputs:

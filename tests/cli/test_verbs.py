@@ -62,8 +62,8 @@ def test_predict(trained, feed, polytask, tmp_path):
     assert result.exit_code == 0
     assert "400 rows" in result.stderr
     table = pa.csv.read_csv(out)
-    assert table.column_names == ["user_id", "click", "buy_given_click", "click_and_buy", "watch_given_click"]
-    product = pa.compute.multiply(table["click"], table["buy_given_click"]).to_numpy()
+    assert table.column_names == ["user_id", "click", "buy", "click_and_buy", "watch", "click_and_watch"]
+    product = pa.compute.multiply(table["click"], table["buy"]).to_numpy()
     assert table["click_and_buy"].to_numpy() == pytest.approx(product, rel=1e-5)
 
 

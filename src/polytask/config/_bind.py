@@ -12,11 +12,14 @@ from polytask.config._families import FACTORIES, FAMILIES
 from polytask.config._methods import Method, options_model
 from polytask.config._sections import DataSection, FeaturesSection, TrainSection
 from polytask.config._tables import Table, Tables, plain
-from polytask.config._trial import check_precision, try_methods
+from polytask.config._trial import check_precision, try_methods, try_space
 from polytask.data import Csv
 from polytask.train import Plan
 
-KNOWN = ("data", "task", "feature", "features", "encoder", "sharing", "heads", "balancer", "optimizer", "schedule", "train")
+KNOWN = (
+    *("data", "task", "feature", "features", "encoder", "sharing", "heads", "space"),
+    *("balancer", "optimizer", "schedule", "train"),
+)
 """Tables of a declared run."""
 
 
@@ -33,11 +36,13 @@ def bind(tables: Tables, folder: Path, source: Path | None) -> RunConfig | None:
     data, generator, csv = _data(tables, folder)
     tasks, declared = _elements(tables, "task"), _elements(tables, "feature")
     features = _features(tables, declared)
-    methods = {family: _method(tables, family) for family in ("encoder", "sharing", "balancer")}
+    methods = {family: _method(tables, family) for family in ("encoder", "sharing", "space", "balancer")}
     options = {place: _options(tables, place) for place in ("heads", "optimizer", "schedule")}
     train, plan = _train(tables)
     check_names(tables, tasks, declared)
     names = [name for item in tables.items("task") if isinstance(name := item.get("name"), str)]
+    if len(tasks) == len(names):
+        names = try_space(methods["space"], tasks, tables.mistakes)
     try_methods(methods | options, names, tables.mistakes)
     check_precision(tables.get("train").get("precision"), tables.mistakes)
     if tables.mistakes.found or data is None or train is None or plan is None:

@@ -10,6 +10,7 @@ from polytask.config._sections import DataSection
 from polytask.config._tables import Tables
 from polytask.data import Feature
 from polytask.errors import ConfigError
+from polytask.spaces import Clicked, Joint
 from polytask.tasks import Task, check_tasks
 
 
@@ -63,8 +64,15 @@ def _check_tasks(tasks: Sequence[Task], mistakes: Mistakes) -> None:
 def _check_main(main: Any, tasks: Sequence[Task], mistakes: Mistakes) -> None:
     if isinstance(main, str):
         name, _, metric = main.partition(".")
-        by_name = {task.name: task for task in tasks}
+        by_name = {judged.name: judged for judged in _judged(tasks)}
         if name not in by_name:
             mistakes.unnamed("train.main", name, by_name, "task")
         elif metric and metric not in by_name[name].metrics:
             mistakes.unnamed("train.main", metric, by_name[name].metrics, f"metric of task {name!r}")
+
+
+def _judged(tasks: Sequence[Task]) -> "Sequence[Task | Joint]":
+    try:
+        return (*tasks, *Clicked(tasks).joints())
+    except ConfigError:  # it was noted where it is
+        return tasks

@@ -39,6 +39,7 @@ class RunConfig:
         encoder: Features to one representation.
         sharing: One representation to one per task.
         heads: Arguments of `Heads`.
+        space: How rows outside of sample spaces are treated.
         balancer: Many losses to one direction.
         optimizer: Arguments of `build_optimizer`.
         schedule: Arguments of `Schedule`.
@@ -58,6 +59,7 @@ class RunConfig:
     encoder: Method
     sharing: Method
     heads: Options
+    space: Method
     balancer: Method
     optimizer: Options
     schedule: Options

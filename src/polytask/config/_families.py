@@ -13,6 +13,7 @@ from polytask.encoders import ENCODERS
 from polytask.heads import Heads
 from polytask.optimizers import Schedule, build_optimizer
 from polytask.sharing import SHARINGS
+from polytask.spaces import SPACES
 from polytask.tasks import TASKS
 from polytask.train import Plan
 
@@ -45,6 +46,7 @@ FAMILIES = {
     "feature": Family(FEATURES, frozenset(), None, "kind", "kind of feature"),
     "encoder": Family(ENCODERS, frozenset({"preprocessing"}), "tabular", "name", "encoder"),
     "sharing": Family(SHARINGS, frozenset({"in_features", "tasks"}), "mmoe", "name", "sharing"),
+    "space": Family(SPACES, frozenset({"tasks"}), "clicked", "name", "space"),
     "balancer": Family(BALANCERS, frozenset({"tasks"}), "equal", "name", "balancer"),
     "data.generator": Family(GENERATORS, frozenset(), None, "name", "generator"),
 }

@@ -14,8 +14,26 @@ from polytask.encoders import ENCODERS
 from polytask.optimizers import Schedule, build_optimizer
 from polytask.precision import PRECISIONS
 from polytask.sharing import SHARINGS, PerTask
+from polytask.spaces import SPACES
+from polytask.tasks import Task
 
 _COLUMN = Preprocessing((), (NumericField("x", 0.0, 1.0, (0.0, 1.0)),), (), ())
+
+
+def try_space(method: Method | None, tasks: Sequence[Task], mistakes: Mistakes) -> list[str]:
+    """Builds the space, and gives the names of all tasks that heads are made for.
+
+    Args:
+        method: The space; None where there is a mistake already.
+        tasks: The declared tasks.
+        mistakes: Where mistakes are noted.
+    """
+    names = [task.name for task in tasks]
+    if method is None or any(mistake.place.startswith("task") for mistake in mistakes.found):
+        return names
+    with mistakes.noting("space"):
+        names = [task.name for task in SPACES[method.name](tasks, **method.options).tasks]
+    return names
 
 
 def try_methods(found: Mapping[str, Any], tasks: Sequence[str], mistakes: Mistakes) -> None:
@@ -23,7 +41,7 @@ def try_methods(found: Mapping[str, Any], tasks: Sequence[str], mistakes: Mistak
 
     Args:
         found: Methods and options by place; None where there is a mistake already.
-        tasks: Names of the tasks.
+        tasks: Names of the tasks that heads are made for.
         mistakes: Where mistakes are noted.
     """
     if not tasks or len(set(tasks)) != len(tasks):

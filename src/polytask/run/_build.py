@@ -18,11 +18,11 @@ def build_model(config: RunConfig, preprocessing: Preprocessing) -> MultiTaskMod
     """The untrained model; its weights follow from the seed alone.
 
     Args:
-        config: Which encoder, sharing and heads.
+        config: Which encoder, sharing, heads and space.
         preprocessing: Sizes of the fields, and the fitted tasks.
     """
     torch.manual_seed(config.train.seed)
-    methods = {"encoder": config.encoder.table(), "sharing": config.sharing.table()}
+    methods = {"encoder": config.encoder.table(), "sharing": config.sharing.table(), "space": config.space.table()}
     return MultiTaskModel.build(preprocessing, preprocessing.tasks, **methods, heads=config.heads)
 
 

@@ -14,6 +14,7 @@ from polytask.metrics import auc
 from polytask.model import MultiTaskModel, describe_model
 from polytask.run._build import build_balancer, build_model, build_update
 from polytask.run._prepare import Prepared, cache_folder, prepare
+from polytask.spaces import Space
 from polytask.tasks import Task
 
 _LOOKED_AT = 131_072
@@ -41,25 +42,28 @@ def check(config: RunConfig, directory: Path | None = None) -> dict[str, Any]:
     prepared = prepare(config, cache_folder(config, directory or Path("runs") / "check"))
     preprocessing = prepared.preprocessing
     model = build_model(config, preprocessing)
-    balancer = build_balancer(config, [task.name for task in preprocessing.tasks])
+    balancer = build_balancer(config, [task.name for task in model.tasks])
     build_update(config, model, balancer, 1)
     return {
         "rows": {part: len(rows) for part, rows in prepared.rows.items()},
-        "tasks": _tasks(preprocessing, prepared.rows),
+        "tasks": _tasks(preprocessing, prepared.rows, model.space),
         "features": _features(preprocessing),
         "model": _model(model, prepared),
         "warnings": [*_constant(preprocessing, prepared.rows["train"]), *_leaks(preprocessing, prepared.rows["train"])],
     }
 
 
-def _tasks(preprocessing: Preprocessing, rows: Any) -> list[dict[str, Any]]:
+def _tasks(preprocessing: Preprocessing, rows: Any, space: Space) -> list[dict[str, Any]]:
+    """The declared tasks, then the heads that the space adds, which have no column of labels."""
     counts = {part: _labelled(preprocessing, found) for part, found in rows.items()}
-    return [
+    lines = [
         {"task": task.name, "kind": task.kind, "label": task.label, "given": task.given, "served": not task.auxiliary}
         | {f"labelled {part}": found[task.name] for part, found in counts.items()}
         | {"without features": _without_features(task)}
         for task in preprocessing.tasks
     ]
+    added = space.tasks[len(space.declared) :]
+    return lines + [dict.fromkeys(lines[0]) | {"task": task.name, "kind": task.kind, "served": False} for task in added]
 
 
 def _labelled(preprocessing: Preprocessing, rows: Rows) -> dict[str, int]:

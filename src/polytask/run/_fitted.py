@@ -69,7 +69,7 @@ class Fitted:
         self.config, self.preprocessing, self.device = config, preprocessing, device
         self.model = model.to(device).eval()
         self.precision = resolve_precision(config.plan.precision, device)
-        self.columns = columns_of(preprocessing.tasks)
+        self.columns = columns_of(model.space)
 
     def predict(self, source: Any, *, keep: Sequence[str] = ()) -> Any:
         """Predictions of every row: a pandas or polars frame for one of those, else an Arrow table.
@@ -147,8 +147,8 @@ class Fitted:
             batch = self.preprocessing.encode(rows, first_row=first_row, labels=False, table=table).to_batch((), self.device)
             first_row += rows.num_rows
             with torch.inference_mode(), precision_context(self.precision, self.device):
-                outputs = self.model(batch.features).by_task
-            arrays = {name: rows.column(name) for name in keep} | to_arrow(self.columns, outputs)
+                predictions = self.model.predict(batch.features)
+            arrays = {name: rows.column(name) for name in keep} | to_arrow(self.columns, predictions)
             yield pa.record_batch([arrays[name] for name in schema.names], schema=schema)
 
     def _labelled(self, table: Table) -> Iterator[Batch]:

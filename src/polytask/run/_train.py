@@ -90,7 +90,7 @@ def train(
 def _fit(config: RunConfig, prepared: Prepared, place: RunDirectory, *, progress: bool) -> Trained:
     preprocessing = prepared.preprocessing
     model = build_model(config, preprocessing)
-    balancer = build_balancer(config, [task.name for task in preprocessing.tasks])
+    balancer = build_balancer(config, [task.name for task in model.tasks])
     loader, valid = _loaders(config, preprocessing, prepared.rows)
     optimizer, schedule = build_update(config, model, balancer, len(loader))
     callbacks: list[Callback] = [ProgressDisplay(_console())] if progress else []

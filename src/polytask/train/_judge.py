@@ -7,6 +7,7 @@ from typing import Any, final
 
 from polytask.errors import ConfigError, message, nearest
 from polytask.metrics import find_metric
+from polytask.spaces import Joint
 from polytask.tasks import Task
 
 Metrics = Mapping[str, Mapping[str, float]]
@@ -34,7 +35,7 @@ class Judge:
     """Keeps the best validation, of the whole and of each task, and counts those that brought nothing.
 
     Args:
-        tasks: The tasks of the model; auxiliary ones are not judged.
+        tasks: The tasks of the model, and joint ones; auxiliary and joint ones are not judged unless `main` names them.
         main: A task, `task.metric`, or None for all served tasks together: the mean over them of `log(first error / error)`,
             where the error is that of the task's first metric (1 - AUC, RMSE, ...) and the first one that of the first
             validation. So neither the unit of a metric nor the scale of a label decides which task is listened to.
@@ -46,7 +47,7 @@ class Judge:
     """
 
     def __init__(
-        self, tasks: Sequence[Task], *, main: str | None = None, patience: int | None = None, per_task: bool = False
+        self, tasks: Sequence[Task | Joint], *, main: str | None = None, patience: int | None = None, per_task: bool = False
     ) -> None:
         served = (
             {task.name: task.metrics[0] for task in tasks if not task.auxiliary and task.metrics}
@@ -105,7 +106,7 @@ class Judge:
         return math.fsum(gains) / len(gains) if gains else math.nan
 
 
-def _watched(tasks: Sequence[Task], main: str) -> dict[str, str]:
+def _watched(tasks: Sequence[Task | Joint], main: str) -> dict[str, str]:
     name, _, metric = main.partition(".")
     by_name = {task.name: task for task in tasks}
     if name not in by_name:

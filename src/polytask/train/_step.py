@@ -105,8 +105,8 @@ def _backward(model: MultiTaskModel, balancer: Balancer, batch: Batch, precision
         penalty = model.penalty(outputs, batch.labels)
     if not losses:
         return Balance({}, {})
-    with _untouched(model, [task.name for task in model.tasks if task.name not in losses]):
-        return balancer.backward(losses, junction=outputs.shared, penalty=penalty)
+    with _untouched(model, model.untrained(losses)):
+        return balancer.backward(losses, junction=model.junction(outputs), penalty=penalty)
 
 
 @contextmanager

@@ -117,7 +117,8 @@ class Trainer:
         self.optimizer, self.schedule = optimizer, schedule
         self._given_callbacks = tuple(callbacks)
         self._callbacks: tuple[Callback, ...] = ()
-        self._judge = Judge(model.tasks, main=self.plan.main, patience=self.plan.patience, per_task=self.plan.best_per_task)
+        judged = [*model.tasks, *model.space.joints()]
+        self._judge = Judge(judged, main=self.plan.main, patience=self.plan.patience, per_task=self.plan.best_per_task)
         self._meter, self._position = Meter(), _Position()
         self._watch, self._keeper = Watch(), Keeper(None, {})
         self._clock = self._saved_at = self._logged_at = 0.0

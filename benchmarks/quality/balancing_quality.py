@@ -35,6 +35,7 @@ from polytask.balancers import BALANCERS, static_front
 POINTS = 11  # of the static front, the plain sum among them
 NEEDS = {  # what a balancer cannot do without, from the names of the tasks
     "fixed": None,  # stands in the table as the static front
+    "rotograd": None,  # changes the model: only in own loops
     "gain_schedule": lambda tasks: {"gains": {tasks[0]: 0.9}},
     "auxiliary_decay": lambda tasks: {"auxiliary": list(tasks[1:]), "steps": 500},
     "cosine_gate": lambda tasks: {"main": [tasks[0]]},

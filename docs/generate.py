@@ -13,6 +13,7 @@ from polytask.calibration import CALIBRATIONS
 from polytask.encoders import ENCODERS
 from polytask.fusion import FUSIONS
 from polytask.metrics import METRICS
+from polytask.policies import ESTIMATORS
 from polytask.sharing import SHARINGS, Sharing
 from polytask.tasks import TASKS
 
@@ -28,6 +29,7 @@ FAMILIES = {
         "Predicted probabilities that come true as often as they say. `[calibration] name = ...`",
     ),
     "Fusion": ("name", FUSIONS, 'One score from many predictions, by weights that are data. `"name": ...` in a file of weights'),
+    "Policies": ("name", ESTIMATORS, "What another policy would have earned, from a log with propensities. `polytask.policies`"),
 }
 NUM_ROWS, NUM_TASKS, WIDTH = 7, 5, 13  # what shapes are read from: sizes that no default has
 BOUND = {"self", "in_features", "tasks", "preprocessing", "name", "label", "given", "reads", "auxiliary", "weight", "metrics"}

@@ -24,7 +24,7 @@ LAYERS = [
     ["optimizers"],
     ["evaluate", "monitors"],
     ["callbacks", "checkpoint", "train"],
-    ["calibration", "fusion"],
+    ["calibration", "fusion", "policies"],
     ["testing"],
     ["config"],
     ["run"],

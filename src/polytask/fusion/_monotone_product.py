@@ -23,8 +23,8 @@ class MonotoneProduct(Fusion):
 
     Cost: one logarithm a prediction, and a search among the knots for each curve.
 
-    Source: Zhao et al., Recommending What Video to Watch Next, RecSys 2019, section 3, for the combination; for the curves,
-    regression under order restrictions (Barlow et al., 1972) on straight pieces.
+    Source: `weighted_product`; for the curves, regression under order restrictions (Barlow et al., 1972, not at hand) on straight
+    pieces.
 
     Differs: curves are fitted one by one to their own labels, not together for an objective of the ranking.
 

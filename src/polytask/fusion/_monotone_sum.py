@@ -23,7 +23,8 @@ class MonotoneSum(Fusion):
 
     Cost: a search among the knots for each curve.
 
-    Source: generalised additive models (Hastie and Tibshirani, 1990) with curves under order restrictions (Barlow et al., 1972).
+    Source: generalised additive models (Hastie and Tibshirani, 1990) with curves under order restrictions (Barlow et al., 1972);
+    books not at hand.
 
     Differs: curves are fitted one by one to their own labels, not together for an objective of the ranking.
 

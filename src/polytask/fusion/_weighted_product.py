@@ -22,8 +22,8 @@ class WeightedProduct(Fusion):
 
     Cost: one logarithm a prediction.
 
-    Source: Zhao et al., Recommending What Video to Watch Next, RecSys 2019, section 3 (a combination function whose weights are
-    tuned by hand); Tang et al., PLE, RecSys 2020, section 3.1 prints the product of powers.
+    Source: Tang et al., Progressive Layered Extraction, RecSys 2020, prints the product of powers; Zhao et al., Recommending What
+    Video to Watch Next, RecSys 2019, combines by weights that are tuned by hand (papers not at hand: by summaries of them).
 
     Differs: `epsilon` keeps the score and its gradient finite at 0; the sources print none.
 

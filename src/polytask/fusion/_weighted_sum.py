@@ -22,7 +22,8 @@ class WeightedSum(Fusion):
 
     Cost: one multiplication a prediction.
 
-    Source: Zhao et al., Recommending What Video to Watch Next, RecSys 2019, section 3 names combination functions in general.
+    Source: the expected value; Zhao et al., Recommending What Video to Watch Next, RecSys 2019, names combinations in general
+    (paper not at hand).
 
     Differs: in nothing.
 

@@ -22,29 +22,35 @@ from polytask.optimizers import build_optimizer
 from polytask.tasks import Binary
 from polytask.train import train_step
 
-ROWS, EPOCHS, BATCH = 600_000, 3, 4096
+ROWS, EPOCHS, BATCH = 500_000, 3, 4096
 HELD_OUT = 300_000
 STARTS = {"train": 0, "valid": 20_000_000, "test": 40_000_000}
-RATES = (1e-3, 3e-3, 1e-2)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 EMBEDDING, HIDDEN, TOWER = 8, [32], [16]
+SCALE = 0.01  # of the embeddings at first: most ids are seen a few times
 CLIP = {"clip": 0.01}  # of propensities: the least that is usual, as four of five rows have one below .05
-WORLD = {"num_users": 2_000, "num_items": 500}
+WORLD = {"num_users": 10_000, "num_items": 3_000}  # fewer conversions than items, as in the paper's log
 COLUMNS = {"user_id": WORLD["num_users"], "user_segment": 20, "item_id": WORLD["num_items"], "item_category": 20}
 
-ARMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "BASE": ("single_task", {"name": "clicked"}),
-    "AMAN": ("single_task", {"name": "unclicked_negative"}),
-    "OVERSAMPLING": ("single_task", {"name": "oversample"}),
-    "UNBIAS": ("single_task", {"name": "rejection", **CLIP}),
-    "DIVISION": ("single_task", {"name": "division"}),
-    "ESMM-NS": ("single_task", {"name": "entire_space"}),
-    "ESMM": ("shared_bottom", {"name": "entire_space"}),
-    # What is not in the paper's table: the control, and estimators after it.
-    "BASE, shared": ("shared_bottom", {"name": "clicked"}),
-    "ips": ("shared_bottom", {"name": "ips", **CLIP}),
-    "snips": ("shared_bottom", {"name": "snips", **CLIP}),
-    "dr": ("shared_bottom", {"name": "dr", **CLIP}),
-    "counterfactual": ("shared_bottom", {"name": "counterfactual", **CLIP}),
+APART = {"name": "single_task", "hidden": HIDDEN}
+TABLE = {"name": "soft_sharing", "hidden": HIDDEN, "strength": 0.0}  # embeddings shared, networks apart: ESMM as it was published
+BOTTOM = {"name": "shared_bottom", "hidden": HIDDEN}
+
+ARMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "BASE": (APART, {"name": "clicked"}),
+    "AMAN": (APART, {"name": "unclicked_negative"}),
+    "OVERSAMPLING": (APART, {"name": "oversample"}),
+    "UNBIAS": (APART, {"name": "rejection", **CLIP}),
+    "DIVISION": (APART, {"name": "division"}),
+    "ESMM-NS": (APART, {"name": "entire_space"}),
+    "ESMM": (TABLE, {"name": "entire_space"}),
+    # What is not in the paper's table: controls of what is shared, and estimators after it.
+    "ESMM, shared_bottom": (BOTTOM, {"name": "entire_space"}),
+    "BASE, shared": (TABLE, {"name": "clicked"}),
+    "ips": (TABLE, {"name": "ips", **CLIP}),
+    "snips": (TABLE, {"name": "snips", **CLIP}),
+    "dr": (TABLE, {"name": "dr", **CLIP}),
+    "counterfactual": (TABLE, {"name": "counterfactual", **CLIP}),
 }
 """Sharing and space by name."""
 CTR, TRUTH = "CTR", "truth"
@@ -73,7 +79,7 @@ class Job(NamedTuple):
 
     @property
     def file(self) -> Path:
-        sizes = [self.rows, EPOCHS, BATCH, self.held_out, STARTS, EMBEDDING, HIDDEN, TOWER, WORLD]
+        sizes = [self.rows, EPOCHS, BATCH, self.held_out, STARTS, EMBEDDING, SCALE, HIDDEN, TOWER, WORLD]
         decides = [*sizes, ARMS.get(self.arm), self.lr, self.click_lr]
         key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:10]
         return Path(self.folder) / f"{self.correlation:g}" / f"{self.arm.replace(', ', '_')}-{key}-{self.seed}.json"
@@ -141,13 +147,13 @@ def trained(job: Job, world: EntireSpace) -> MultiTaskModel:
     rows = Rows(world, STARTS["train"], job.rows)
     click = Binary("click", base_rate=float(rows.click.mean()))
     tasks = [click] if job.arm == CTR else [click, Binary("buy", given="click", base_rate=float(rows.buy.nanmean()))]
-    sharing, space = ("single_task", {"name": "clicked"}) if job.arm == CTR else ARMS[job.arm]
+    sharing, space = (APART, {"name": "clicked"}) if job.arm == CTR else ARMS[job.arm]
     columns = SimpleNamespace(
         categorical=[SimpleNamespace(name=name, size=size) for name, size in COLUMNS.items()], numeric=[], multi_valued=[]
     )
     torch.manual_seed(job.seed)
-    encoder = {"name": "tabular", "embedding_dim": EMBEDDING}
-    built = {"sharing": {"name": sharing, "hidden": HIDDEN}, "heads": {"hidden": TOWER}, "space": space}
+    encoder = {"name": "tabular", "embedding_dim": EMBEDDING, "embedding_scale": SCALE}
+    built = {"sharing": sharing, "heads": {"hidden": TOWER}, "space": space}
     model = MultiTaskModel.build(columns, tasks, encoder=encoder, **built)
     balancer = Equal([task.name for task in model.tasks])
     optimizer = build_optimizer(model, balancer, lr=job.lr)

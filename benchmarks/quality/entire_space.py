@@ -3,7 +3,8 @@
 Each world is one of `polytask.data.synthetic.EntireSpace`: a seed and a correlation of click and conversion logits. Every method
 has the same encoder, sizes, rows and passes, and tries the same learning rates on the first two worlds of each correlation; one
 rate a method is chosen by CVR AUC on clicked validation rows, which is all that a log shows. Methods of the paper's table have an
-encoder a task, as its networks do; ESMM and the estimators after it share theirs; "BASE, shared" tells one from the other.
+encoder a task, as its networks do; ESMM and the estimators after it share its embeddings and nothing else, as the paper has it;
+"BASE, shared" tells what is due to that, "ESMM, shared_bottom" shares a layer too.
 
 CTCVR AUC is that of the product with p(click) of one net that is trained apart and serves all methods, as in the paper. Intervals
 are of Student over worlds; differences are paired by world.

@@ -61,6 +61,7 @@ WORKS: dict[str, Work] = {
     "adult": Work(Adult(), 50_000, GRID, 512, 15, ("income", "never_married", "bachelor")),
     "sarcos": Work(Sarcos(), 50_000, tuple({**rate, "dropout": 0.0} for rate in RATES), 64, 80),
     # For balancers: as many trainings again, so shorter ones.
+    "sarcos_short": Work(Sarcos(), 50_000, tuple({**rate, "dropout": 0.0} for rate in RATES), 128, 50),
     "census_short": Work(CensusIncome(group=1), 50_000, tuple({**rate, "dropout": 0.2} for rate in RATES), 2048, 3),
     "tox21": Work(Tox21(), 50_000, tuple({**rate, "dropout": 0.5} for rate in RATES), 256, 20, embedding=128),
     **{

@@ -5,7 +5,7 @@ by validation rows, and is trained with further seeds at its choice. delta_m is 
 (1 - AUC, or nMSE) against single tasks of the same size in percent: below 0 is better. Rows and seeds are resampled together for
 the 95 % intervals of paired differences: to single tasks, to the plain sum, and to the static point that validation rows chose.
 
-    python benchmarks/quality/balancing_quality.py --source DIR [--data sarcos,tox21,census_short] [--seeds 5] [--trials 2]
+    python benchmarks/quality/balancing_quality.py --source DIR [--data sarcos_short,tox21,census_short] [--seeds 5] [--trials 2]
         [--only upgrad,equal] [--jobs N] [--tiny] [--cached] [--no-record]
 
 What is trained is kept below --work: an interrupted run goes on where it was, new balancers join old ones.
@@ -17,8 +17,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,6 +27,7 @@ import numpy as np
 from _arms import WORKS, Job, Result, read, run
 from _paired import METRICS, Resamples
 from _record import record, row
+from _runs import train_missing
 
 from polytask.balancers import BALANCERS, static_front
 
@@ -80,19 +79,9 @@ class Runs:
         return Job(work, arm[0], setting, seed, str(o.source or ""), str(o.work), o.tiny, arm[1])
 
     def train(self, jobs: Iterable[Job]) -> None:
-        missing = [job for job in dict.fromkeys(jobs) if not job.file.exists()]
-        if self.options.cached or not missing:
-            return
-        with ProcessPoolExecutor(self.options.jobs, mp_context=get_context("spawn")) as pool:
-            running = {pool.submit(run, job): job for job in missing}
-            for done, future in enumerate(as_completed(running), start=1):
-                job, error = running[future], future.exception()
-                self.failed += [f"{job.work} {job.balancer}: {error}"] if error else []
-                found = f"failed: {error}" if error else f"{read(job).about['seconds']:.0f} s"
-                print(
-                    f"{done}/{len(missing)} {job.work} {job.arm} {job.balancer} {job.setting} seed {job.seed}: {found}",
-                    flush=True,
-                )
+        if not self.options.cached:
+            failed = train_missing(jobs, run, told, processes=self.options.jobs)
+            self.failed += [f"{job.work} {job.balancer}: {error}" for job, error in failed]
 
     def chosen(self, work: str, arm: tuple[str, str]) -> int | None:
         """The setting that is best on the validation rows; None where nothing is trained."""
@@ -106,13 +95,18 @@ class Runs:
         return [read(job) for job in jobs if job.file.exists()]
 
 
+def told(job: Job) -> str:
+    took = f": {read(job).about['seconds']:.0f} s" if job.file.exists() else ""
+    return f"{job.work} {job.arm} {job.balancer} {job.setting} seed {job.seed}{took}"
+
+
 def valid_of(result: Result) -> tuple[np.ndarray, np.ndarray]:
     return result.valid_labels, result.valid
 
 
 def errors_of(work: str, labels: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Error of each task (1 - AUC, nMSE) and each row's influence on it, `k` and `k n`; a row without the label has none."""
-    name, metric = METRICS["regression" if work == "sarcos" else "binary"]
+    name, metric = METRICS["regression" if work.startswith("sarcos") else "binary"]
     values, influences = [], np.zeros(labels.T.shape)
     for k in range(labels.shape[1]):
         known = ~np.isnan(labels[:, k])
@@ -187,7 +181,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--source", default=os.environ.get("POLYTASK_DATA"), help="folder of data sets; POLYTASK_DATA where not given"
     )
-    parser.add_argument("--data", default="sarcos,tox21,census_short", type=lambda text: text.split(","))
+    parser.add_argument("--data", default="sarcos_short,tox21,census_short", type=lambda text: text.split(","))
     parser.add_argument("--only", default=[], type=lambda text: text.split(","), help="balancers; static for the front")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=2, help="learning rates that every arm tries")

@@ -150,11 +150,14 @@ class MultiTaskModel(nn.Module):
         return [task.name for task in self.tasks if task.name not in trained]
 
     def junction(self, outputs: Outputs) -> Shared | tuple[Tensor, ...]:
-        """Where balancers tell gradients of tasks apart: what the sharing gave, or its places alone.
+        """Where balancers tell gradients of tasks apart: what the sharing gave, or places alone.
 
         Where a loss reads the heads of several tasks, a row of the sharing's outputs is not one loss's: only places are cut at.
+        Those are the sharing's; where it shares nothing, losses part at the outputs of the heads.
         """
-        return outputs.shared.junction if self.space.couples else outputs.shared
+        if not self.space.couples:
+            return outputs.shared
+        return outputs.shared.junction or tuple(outputs.by_task.values())
 
     def penalty(self, outputs: Outputs, labels: Mapping[str, Labels]) -> Float[Tensor, ""] | None:
         """What training adds to the losses: the priors of sharing, bias and space, and what an adversary loses; None without any.

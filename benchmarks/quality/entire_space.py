@@ -111,11 +111,12 @@ class Runs:
 
     def _train(self, jobs: Iterable[Job]) -> None:
         if not self.options.cached:
-            self.failed += train_missing(jobs, run, told, processes=self.options.jobs)
+            failed = train_missing(jobs, run, told, processes=self.options.jobs)
+            self.failed += [f"correlation {job.correlation:g} {job.arm}: {error}" for job, error in failed]
 
 
 def told(job: Job) -> str:
-    took = f" {read(job)['seconds']:.1f} s" if job.file.exists() else ""
+    took = f": {read(job)['seconds']:.1f} s" if job.file.exists() else ""
     return f"correlation {job.correlation:g} {job.arm} lr {job.lr:g} seed {job.seed}{took}"
 
 

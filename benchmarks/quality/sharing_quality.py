@@ -20,8 +20,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -33,6 +31,7 @@ from _arms import CORRELATIONS, GRID, PLE_ROWS, PLE_TUNED, WORKS, Job, Result, r
 from _paired import METRICS, Resamples
 from _published import against
 from _record import record, row
+from _runs import train_missing
 from scipy.stats import t as student
 
 from polytask.sharing import SHARINGS
@@ -65,16 +64,9 @@ class Runs:
 
     def train(self, jobs: Iterable[Job]) -> None:
         """Trains what is missing, a process a core; one that fails leaves its row out and is told at the end."""
-        missing = [job for job in dict.fromkeys(jobs) if not job.file.exists()]
-        if self.options.cached or not missing:
-            return
-        with ProcessPoolExecutor(self.options.jobs, mp_context=get_context("spawn")) as pool:
-            running = {pool.submit(run, job): job for job in missing}
-            for done, future in enumerate(as_completed(running), start=1):
-                job, error = running[future], future.exception()
-                self.failed += [f"{job.work} {job.arm}: {error}"] if error else []
-                found = f"failed: {error}" if error else f"{read(job).about['seconds']:.0f} s"
-                print(f"{done}/{len(missing)} {job.work} {job.arm} setting {job.setting} seed {job.seed}: {found}", flush=True)
+        if not self.options.cached:
+            failed = train_missing(jobs, run, told, processes=self.options.jobs)
+            self.failed += [f"{job.work} {job.arm}: {error}" for job, error in failed]
 
     def chosen(self, work: str, arm: str) -> int | None:
         """The setting that is best on the validation rows; None where nothing is trained."""
@@ -98,6 +90,11 @@ class Runs:
         setting = self.chosen(work, arm)
         jobs = [] if setting is None else [self.job(work, arm, setting, seed) for seed in range(self.options.seeds)]
         return [read(job) for job in jobs if job.file.exists()]
+
+
+def told(job: Job) -> str:
+    took = f": {read(job).about['seconds']:.0f} s" if job.file.exists() else ""
+    return f"{job.work} {job.arm} setting {job.setting} seed {job.seed}{took}"
 
 
 def train_all(runs: Runs, works: list[str]) -> None:

@@ -27,7 +27,7 @@ def test_help_is_cheap(words):
 
 def test_help_names_every_verb(polytask):
     text = polytask("--help").stdout
-    for verb in ("init", "check", "train", "evaluate", "predict", "list", "data"):
+    for verb in ("init", "check", "train", "evaluate", "predict", "fuse", "list", "data"):
         assert f" {verb} " in text
 
 

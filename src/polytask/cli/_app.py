@@ -10,6 +10,7 @@ from polytask.cli import _verb
 from polytask.cli.check import check
 from polytask.cli.data import data
 from polytask.cli.evaluate import evaluate
+from polytask.cli.fuse import fuse
 from polytask.cli.init import init
 from polytask.cli.list import list_
 from polytask.cli.predict import predict
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (init, check, train, evaluate, predict, list_, data):
+for function in (init, check, train, evaluate, predict, fuse, list_, data):
     app.command(function.__name__.rstrip("_"))(_verb.clean(function))
 
 

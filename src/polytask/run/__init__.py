@@ -6,6 +6,7 @@ from polytask.run._directory import RunDirectory, fresh_directory
 from polytask.run._evaluate import evaluate
 from polytask.run._fit import fit
 from polytask.run._fitted import Evaluation, Fitted, load
+from polytask.run._fuse import SearchRequest, fuse_table, read_search
 from polytask.run._prepare import Prepared, cache_folder, prepare
 from polytask.run._propose import propose
 from polytask.run._train import Trained, train
@@ -15,6 +16,7 @@ __all__ = [
     "Fitted",
     "Prepared",
     "RunDirectory",
+    "SearchRequest",
     "Trained",
     "cache_folder",
     "check",
@@ -22,8 +24,10 @@ __all__ = [
     "evaluate",
     "fit",
     "fresh_directory",
+    "fuse_table",
     "load",
     "prepare",
     "propose",
+    "read_search",
     "train",
 ]

@@ -1,6 +1,6 @@
 """What position and device do to labels, and how a model is kept from learning it: one declared choice of a run."""
 
-from polytask.biases._base import Bias, Corrected, Curve
+from polytask.biases._base import Bias, Corrected, Curve, Seen
 from polytask.biases._examination import (
     Counts,
     PositionModel,
@@ -31,6 +31,7 @@ __all__ = [
     "PositionAdversary",
     "PositionFeature",
     "PositionModel",
+    "Seen",
     "ShallowTower",
     "em_step",
     "estimate_examination",

@@ -33,6 +33,20 @@ class Corrected(NamedTuple):
     penalty: Float[Tensor, ""] | None = None
 
 
+class Seen(NamedTuple):
+    """Rows of a log, and what the model gives for them outside training.
+
+    Args:
+        features: All columns.
+        outputs: Served outputs by task.
+        labels: Labels by task.
+    """
+
+    features: Features
+    outputs: Mapping[str, Float[Tensor, "n _"]]
+    labels: Mapping[str, Labels]
+
+
 class Bias(nn.Module, ABC):
     """Base of the family. Built alike: `Bias(preprocessing, *, columns, tasks, ...)`; exchangeable by name.
 
@@ -111,11 +125,11 @@ class Bias(nn.Module, ABC):
     def fit(self, batches: Iterable[Batch]) -> None:
         """Learns from the training rows what must be known before training. One pass; most have nothing to learn."""
 
-    def curve(self, served: Mapping[str, Float[Tensor, "n _"]] | None = None) -> Curve:  # noqa: ARG002 - most need none
+    def curve(self, seen: Seen | None = None) -> Curve:  # noqa: ARG002 - most need no rows
         """The bias by position, relative to the first position of the same device; empty where none is estimated.
 
         Args:
-            served: Outputs of the model outside training on some rows, over which what depends on them is averaged.
+            seen: Rows on which it is refined, given what the model says of them.
         """
         return []
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polytask.batch import Batch, Features, Labels
-from polytask.biases._base import Bias, Corrected, Curve, categorical_field, known_values
+from polytask.biases._base import Bias, Corrected, Curve, Seen, categorical_field, known_values
 from polytask.biases._examination import Counts, examination_of_random, fit_position_model
 from polytask.encoders import FittedColumns
 from polytask.errors import ConfigError, DataError, PolytaskError, message
@@ -137,7 +137,7 @@ class InversePropensity(Bias):
             rate = fit_position_model(Counts.of(place, group, click)).examination
         self._set(dict(zip(found.tolist(), rate.tolist(), strict=True)))
 
-    def curve(self, served: Mapping[str, Float[Tensor, "n _"]] | None = None) -> Curve:  # noqa: ARG002
+    def curve(self, seen: Seen | None = None) -> Curve:  # noqa: ARG002
         """Examination by position; the same for all named tasks."""
         rate = self.examination.tolist()
         return [

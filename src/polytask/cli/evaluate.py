@@ -1,6 +1,6 @@
 """`polytask evaluate`: metrics of a trained run on a table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +17,7 @@ Device = Annotated[str, typer.Option("--device", help="cpu, cuda, mps, or auto: 
 def evaluate(
     directory: Directory, table: Source = None, *, checkpoint: Checkpoint = "best", device: Device = "auto", json: Json = False
 ) -> None:
-    """Judge a trained run: metrics of each task on its own sample space, and what the gates do."""
+    """Judge a trained run: metrics of each task on its own sample space, what the gates do, what position does to labels."""
     from polytask.cli._screen import metrics_table, show
     from polytask.run import evaluate as evaluate_run
 
@@ -28,8 +28,23 @@ def evaluate(
     show(metrics_table(evaluation.metrics, title=f"{directory} on {evaluation.rows:,} rows of {evaluation.source}"))
     if evaluation.gates:
         show("", _gates_table(evaluation.gates))
+    for task in dict.fromkeys(line["task"] for line in evaluation.bias):
+        show("", _bias_table(task, [line for line in evaluation.bias if line["task"] == task]))
     if evaluation.findings:
         show("", *evaluation.findings)
+
+
+def _bias_table(task: str, lines: Sequence[Mapping[str, Any]]) -> Any:
+    """Examination, relative to the first position: a line a position, a column a device."""
+    from polytask.cli._screen import table
+
+    position, *others = [name for name in lines[0] if name not in ("task", "logit", "examination")]
+    found = {(line[position], tuple(line[name] for name in others)): line["examination"] for line in lines}
+    devices = list(dict.fromkeys(device for _, device in found))
+    places = list(dict.fromkeys(place for place, _ in found))
+    columns = [position, *(" ".join(map(str, device)) or "examination" for device in devices)]
+    rows = [[place, *(found[place, device] for device in devices)] for place in places]
+    return table(f"examination, {task}", columns, rows)
 
 
 def _gates_table(gates: Mapping[str, float]) -> Any:

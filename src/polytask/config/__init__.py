@@ -6,6 +6,7 @@ from polytask.config._methods import Method, argument_texts, first_line, options
 from polytask.config._read import parse_config, read_config
 from polytask.config._schema import json_schema
 from polytask.config._sections import DataSection, FeaturesSection, SplitSection, TrainSection
+from polytask.config._trial import bias_columns
 
 __all__ = [
     "FACTORIES",
@@ -18,6 +19,7 @@ __all__ = [
     "SplitSection",
     "TrainSection",
     "argument_texts",
+    "bias_columns",
     "differences",
     "first_line",
     "json_schema",

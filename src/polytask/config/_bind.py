@@ -12,12 +12,12 @@ from polytask.config._families import FACTORIES, FAMILIES
 from polytask.config._methods import Method, options_model
 from polytask.config._sections import DataSection, FeaturesSection, TrainSection
 from polytask.config._tables import Table, Tables, plain
-from polytask.config._trial import check_precision, try_methods, try_space
+from polytask.config._trial import check_precision, try_bias, try_methods, try_space
 from polytask.data import Csv
 from polytask.train import Plan
 
 KNOWN = (
-    *("data", "task", "feature", "features", "encoder", "sharing", "heads", "space"),
+    *("data", "task", "feature", "features", "encoder", "sharing", "heads", "space", "bias"),
     *("balancer", "optimizer", "schedule", "train"),
 )
 """Tables of a declared run."""
@@ -37,12 +37,14 @@ def bind(tables: Tables, folder: Path, source: Path | None) -> RunConfig | None:
     tasks, declared = _elements(tables, "task"), _elements(tables, "feature")
     features = _features(tables, declared)
     methods = {family: _method(tables, family) for family in ("encoder", "sharing", "space", "balancer")}
+    bias = _method(tables, "bias") if "bias" in tables.written else None
     options = {place: _options(tables, place) for place in ("heads", "optimizer", "schedule")}
     train, plan = _train(tables)
     check_names(tables, tasks, declared)
     names = [name for item in tables.items("task") if isinstance(name := item.get("name"), str)]
     if len(tasks) == len(names):
         names = try_space(methods["space"], tasks, tables.mistakes)
+        try_bias(bias, tasks, tables.mistakes)
     try_methods(methods | options, names, tables.mistakes)
     check_precision(tables.get("train").get("precision"), tables.mistakes)
     if tables.mistakes.found or data is None or train is None or plan is None:
@@ -55,6 +57,7 @@ def bind(tables: Tables, folder: Path, source: Path | None) -> RunConfig | None:
         tasks=tuple(tasks),
         declared=tuple(declared),
         features=features,
+        bias=bias,
         train=train,
         plan=plan,
         resolved=tables.resolved,

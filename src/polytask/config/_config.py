@@ -40,6 +40,7 @@ class RunConfig:
         sharing: One representation to one per task.
         heads: Arguments of `Heads`.
         space: How rows outside of sample spaces are treated.
+        bias: What position and device do to labels; None where nothing is to be corrected.
         balancer: Many losses to one direction.
         optimizer: Arguments of `build_optimizer`.
         schedule: Arguments of `Schedule`.
@@ -60,6 +61,7 @@ class RunConfig:
     sharing: Method
     heads: Options
     space: Method
+    bias: Method | None
     balancer: Method
     optimizer: Options
     schedule: Options

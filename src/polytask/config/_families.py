@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from polytask.balancers import BALANCERS
+from polytask.biases import BIASES
 from polytask.config._sections import DataSection, FeaturesSection, TrainSection
 from polytask.data import FEATURES, Csv
 from polytask.data.synthetic import GENERATORS
@@ -47,6 +48,7 @@ FAMILIES = {
     "encoder": Family(ENCODERS, frozenset({"preprocessing"}), "tabular", "name", "encoder"),
     "sharing": Family(SHARINGS, frozenset({"in_features", "tasks"}), "mmoe", "name", "sharing"),
     "space": Family(SPACES, frozenset({"tasks"}), "clicked", "name", "space"),
+    "bias": Family(BIASES, frozenset({"preprocessing"}), None, "name", "bias"),
     "balancer": Family(BALANCERS, frozenset({"tasks"}), "equal", "name", "balancer"),
     "data.generator": Family(GENERATORS, frozenset(), None, "name", "generator"),
 }

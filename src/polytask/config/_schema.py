@@ -22,7 +22,7 @@ def json_schema() -> Schema:
     generator = {"anyOf": [{"enum": list(FAMILIES["data.generator"].members)}, _family(FAMILIES["data.generator"])]}
     data["properties"]["generator"] = generator
     properties: Schema = {"data": data, "features": _of(FeaturesSection)}
-    properties |= {place: _family(FAMILIES[place]) for place in ("encoder", "sharing", "space", "balancer")}
+    properties |= {place: _family(FAMILIES[place]) for place in ("encoder", "sharing", "space", "bias", "balancer")}
     properties |= {place: {"type": "array", "items": _family(FAMILIES[place])} for place in ("task", "feature")}
     properties |= {place: _of(options_model(factory, supplied)) for place, (factory, supplied) in FACTORIES.items()}
     properties["train"]["properties"] |= _of(TrainSection)["properties"]

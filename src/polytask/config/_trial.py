@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from polytask.balancers import BALANCERS
+from polytask.biases import BIASES
 from polytask.config._methods import Method
 from polytask.config._mistakes import Mistakes
-from polytask.data import NumericField, Preprocessing
+from polytask.data import CategoricalField, NumericField, Preprocessing
+from polytask.data.vocabulary import Vocabulary
 from polytask.encoders import ENCODERS
 from polytask.optimizers import Schedule, build_optimizer
 from polytask.precision import PRECISIONS
@@ -34,6 +36,43 @@ def try_space(method: Method | None, tasks: Sequence[Task], mistakes: Mistakes) 
     with mistakes.noting("space"):
         names = [task.name for task in SPACES[method.name](tasks, **method.options).tasks]
     return names
+
+
+def try_bias(method: Method | None, tasks: Sequence[Task], mistakes: Mistakes) -> None:
+    """Builds the bias on columns with just the values that its options name: those of the table are not known yet.
+
+    Args:
+        method: The bias; None where there is none, or a mistake already.
+        tasks: The declared tasks.
+        mistakes: Where mistakes are noted.
+    """
+    if method is None:
+        return
+    columns, table = method.options["columns"], method.options.get("examination")
+    lists = list(table.values()) if isinstance(table, Mapping) else [table or (1.0,)]
+    values: dict[str, Sequence[Any]] = dict.fromkeys(bias_columns(method), (1,))
+    values |= {columns[0]: range(1, 1 + len(lists[0]))} if columns and lists else {}
+    values |= {columns[-1]: tuple(table)} if isinstance(table, Mapping) else {}
+    values |= {name: (value,) for name, value in (method.options.get("served") or {}).items() if name in values}
+    fields = [CategoricalField(name, Vocabulary(_kind(found), tuple(found))) for name, found in values.items()]
+    with mistakes.noting("bias"), torch.device("meta"):
+        BIASES[method.name](Preprocessing(tuple(fields), (), (), ()), **method.options).attach(tasks, 1)
+
+
+def bias_columns(method: Method) -> tuple[str, ...]:
+    """Columns of the table that a bias reads.
+
+    Example:
+        >>> bias_columns(Method("inverse_propensity", {"columns": ("position",), "random": "explored"}))
+        ('position', 'explored')
+    """
+    options = method.options
+    random = [options["random"]] if options.get("random") else []
+    return tuple(dict.fromkeys([*options["columns"], *random, *options.get("same", ())]))
+
+
+def _kind(values: Sequence[Any]) -> str:
+    return "integer" if all(isinstance(value, int) for value in values) else "text"
 
 
 def try_methods(found: Mapping[str, Any], tasks: Sequence[str], mistakes: Mistakes) -> None:

@@ -18,12 +18,13 @@ def build_model(config: RunConfig, preprocessing: Preprocessing) -> MultiTaskMod
     """The untrained model; its weights follow from the seed alone.
 
     Args:
-        config: Which encoder, sharing, heads and space.
+        config: Which encoder, sharing, heads, space and bias.
         preprocessing: Sizes of the fields, and the fitted tasks.
     """
     torch.manual_seed(config.train.seed)
     methods = {"encoder": config.encoder.table(), "sharing": config.sharing.table(), "space": config.space.table()}
-    return MultiTaskModel.build(preprocessing, preprocessing.tasks, **methods, heads=config.heads)
+    bias = None if config.bias is None else config.bias.table()
+    return MultiTaskModel.build(preprocessing, preprocessing.tasks, **methods, heads=config.heads, bias=bias)
 
 
 def build_balancer(config: RunConfig, tasks: Sequence[str]) -> Balancer:

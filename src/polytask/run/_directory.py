@@ -40,6 +40,11 @@ class RunDirectory:
         """Written last, so it says that the run is finished: final metrics and how long it took."""
         return self.path / "result.json"
 
+    @property
+    def bias(self) -> Path:
+        """The learnt bias by position, where the run has one."""
+        return self.path / "bias.json"
+
     def checkpoint(self, name: str) -> Path:
         """A checkpoint by name: `latest`, `best`, `best-buy`."""
         return self.path / "checkpoints" / f"{name}.safetensors"

@@ -6,6 +6,8 @@ from typing import Any
 
 from polytask.data import Loader
 from polytask.errors import ConfigError, message
+from polytask.run._bias import read_curve
+from polytask.run._directory import RunDirectory
 from polytask.run._fitted import Evaluation, load
 from polytask.run._prepare import cache_folder, prepare
 
@@ -28,11 +30,12 @@ def evaluate(directory: str | Path, source: Any = None, *, checkpoint: str = "be
         ConfigError: If no table is named and the run has no rows of its own to be judged on.
     """
     fitted = load(directory, checkpoint=checkpoint, device=device)
+    bias = read_curve(RunDirectory(Path(directory)))
     if source is not None:
-        return fitted.evaluate(source)
+        return replace(fitted.evaluate(source), bias=bias)
     prepared = prepare(fitted.config, cache_folder(fitted.config, Path(directory)))
     part = next((part for part in ("test", "valid") if part in prepared.rows), None)
     if part is None:
         raise ConfigError(message("The run has no test and no validation rows.", received="no table", way_out="Name a table."))
     loader = Loader(prepared.rows[part], fitted.preprocessing.tasks, batch_size=_BATCH, shuffle=False)
-    return replace(fitted.evaluate(loader), source=f"its own {part} part")
+    return replace(fitted.evaluate(loader), source=f"its own {part} part", bias=bias)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from polytask.config import RunConfig
-from polytask.data import FEATURES, Feature, MultiValued, Schema, Table, propose_features
+from polytask.config import RunConfig, bias_columns
+from polytask.data import FEATURES, Categorical, Feature, MultiValued, Schema, Table, propose_features
 from polytask.errors import ConfigError, DataError, message, nearest
 
 
@@ -16,8 +16,11 @@ def bound_schema(config: RunConfig, table: Table) -> Schema:
         ConfigError: If no column is left to be an input.
     """
     check_columns(config, table)
-    declared = {feature.name: feature for feature in config.declared}
-    features: Sequence[Feature] = config.declared
+    of_bias = () if config.bias is None else bias_columns(config.bias)
+    undeclared = [name for name in of_bias if name not in {feature.name for feature in config.declared}]
+    own: tuple[Feature, ...] = (*config.declared, *(Categorical(name) for name in undeclared))
+    declared = {feature.name: feature for feature in own}
+    features: Sequence[Feature] = own
     reasons: list[str] = []
     if config.features is not None:
         free = _candidates(config, table)
@@ -25,7 +28,7 @@ def bound_schema(config: RunConfig, table: Table) -> Schema:
         inferred = {name: FEATURES[item.kind](name, **item.options) for name, item in proposed.items() if item.kind in FEATURES}
         reasons = [f"{name!r} is {proposed[name].reason}" for name in free if name not in inferred]
         features = [declared.get(name) or inferred[name] for name in free if name in declared or name in inferred]
-        features += [feature for feature in config.declared if feature.name not in free]
+        features += [feature for feature in own if feature.name not in free]
     if not features:
         way_out = "Declare [[feature]], or mend [features]."
         raise ConfigError(message("A run needs a feature.", received="; ".join(reasons[:9]) or "no column", way_out=way_out))
@@ -41,6 +44,7 @@ def check_columns(config: RunConfig, table: Table) -> None:
     wanted = {f"task.{task.name}.label": task.label for task in config.tasks}
     wanted |= {f"feature.{feature.name}": feature.name for feature in config.declared}
     wanted |= {f"feature.{name}.weights": column for name, column in _list_weights(config.declared)}
+    wanted |= {f"bias: {name}": name for name in (bias_columns(config.bias) if config.bias else ())}
     if config.data.weight is not None:
         wanted["data.weight"] = config.data.weight
     if config.data.split is not None and config.data.split.column is not None:

@@ -39,6 +39,7 @@ class Evaluation:
         metrics: Metrics of each task on its own sample space.
         gates: What the gates do (`GateStatistics`); empty where nothing is gated.
         findings: What is wrong with the model, each with its cause and a way out.
+        bias: Examination by position as it was learnt, a line for each way of being shown; empty where no bias was declared.
     """
 
     source: str
@@ -46,11 +47,14 @@ class Evaluation:
     metrics: Mapping[str, Mapping[str, float]]
     gates: Mapping[str, float] = field(default_factory=dict)
     findings: Sequence[str] = ()
+    bias: Sequence[Mapping[str, Any]] = ()
 
     def report(self) -> dict[str, Any]:
         """As plain values."""
         metrics = {task: dict(found) for task, found in self.metrics.items()}
-        seen = {"gates": dict(self.gates), "findings": list(self.findings)}
+        seen: dict[str, Any] = {"gates": dict(self.gates), "findings": list(self.findings)}
+        if self.bias:
+            seen["bias"] = [dict(line) for line in self.bias]
         return {"source": self.source, "rows": self.rows, "metrics": metrics, **seen}
 
 
@@ -70,6 +74,7 @@ class Fitted:
         self.model = model.to(device).eval()
         self.precision = resolve_precision(config.plan.precision, device)
         self.columns = columns_of(model.space)
+        self._hidden = () if model.bias is None else model.bias.hidden
 
     def predict(self, source: Any, *, keep: Sequence[str] = ()) -> Any:
         """Predictions of every row: a pandas or polars frame for one of those, else an Arrow table.
@@ -114,7 +119,7 @@ class Fitted:
         if isinstance(source, Loader):
             return self._evaluated("encoded rows", source)
         table = self._open(source)
-        missing_columns(self.preprocessing.columns(), table, what="columns that evaluation reads")
+        missing_columns(self._read(), table, what="columns that evaluation reads")
         return self._evaluated(str(source) if isinstance(source, str | Path) else "frame", self._labelled(table))
 
     def save(self, directory: str | Path) -> None:
@@ -133,7 +138,7 @@ class Fitted:
         return open_table(source, csv=self.config.csv if text else None)
 
     def _schema(self, table: Table, keep: Sequence[str]) -> pa.Schema:
-        missing_columns([*self.preprocessing.columns(labels=False), *keep], table, what="columns that prediction reads")
+        missing_columns([*self._read(labels=False), *keep], table, what="columns that prediction reads")
         names = [column.name for column in self.columns]
         twice = [name for name in keep if name in names]
         if twice:
@@ -142,9 +147,10 @@ class Fitted:
         return pa.schema([*(table.schema.field(name) for name in keep), *((column.name, column.type) for column in self.columns)])
 
     def _predicted(self, table: Table, schema: pa.Schema, keep: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        first_row, read = 0, list(dict.fromkeys([*self.preprocessing.columns(labels=False), *keep]))
+        first_row, read = 0, list(dict.fromkeys([*self._read(labels=False), *keep]))
         for rows in table.batches(read, rows=_ROWS):
-            batch = self.preprocessing.encode(rows, first_row=first_row, labels=False, table=table).to_batch((), self.device)
+            columns = self.preprocessing.encode(self._filled(rows), first_row=first_row, labels=False, table=table)
+            batch = columns.to_batch((), self.device)
             first_row += rows.num_rows
             with torch.inference_mode(), precision_context(self.precision, self.device):
                 predictions = self.model.predict(batch.features)
@@ -153,9 +159,21 @@ class Fitted:
 
     def _labelled(self, table: Table) -> Iterator[Batch]:
         first_row, tasks = 0, self.preprocessing.tasks
-        for rows in table.batches(self.preprocessing.columns(), rows=_ROWS):
-            yield self.preprocessing.encode(rows, first_row=first_row, table=table).to_batch(tasks)
+        for rows in table.batches(list(self._read()), rows=_ROWS):
+            yield self.preprocessing.encode(self._filled(rows), first_row=first_row, table=table).to_batch(tasks)
             first_row += rows.num_rows
+
+    def _read(self, *, labels: bool = True) -> tuple[str, ...]:
+        """Columns of a table that are read: those of a bias are known in training only."""
+        return tuple(name for name in self.preprocessing.columns(labels=labels) if name not in self._hidden)
+
+    def _filled(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows with a bias's columns, missing: what stands there makes no difference to a score."""
+        for name in self._hidden:
+            empty = pa.nulls(rows.num_rows)
+            place = rows.schema.get_field_index(name)
+            rows = rows.append_column(name, empty) if place < 0 else rows.set_column(place, name, empty)
+        return rows
 
     def _evaluated(self, source: str, batches: Iterable[Batch]) -> Evaluation:
         observer, counter = Observer(self.model, self.device), _Counter(batches)

@@ -13,6 +13,7 @@ from polytask.callbacks import Callback, ProgressDisplay, TensorBoard
 from polytask.config import RunConfig
 from polytask.data import Loader, Preprocessing, Rows, Table
 from polytask.lock import locked
+from polytask.run._bias import fit_bias, write_curve
 from polytask.run._build import build_balancer, build_model, build_update
 from polytask.run._directory import RunDirectory
 from polytask.run._prepare import Prepared, cache_folder, prepare
@@ -82,6 +83,7 @@ def train(
         if not place.checkpoint("latest").exists():  # else it belongs to those weights, whatever the table holds now
             prepared.preprocessing.save(place.preprocessing)
         trained = _fit(config, prepared, place, progress=progress)
+        write_curve(place, prepared.rows["train"], device=config.plan.device)
         result = {"step": trained.step, "epoch": trained.epoch, "best": trained.best, "seconds": trained.seconds}
         place.write_result({"length": _length(config), "trained": result})
     return trained
@@ -91,6 +93,7 @@ def _fit(config: RunConfig, prepared: Prepared, place: RunDirectory, *, progress
     preprocessing = prepared.preprocessing
     model = build_model(config, preprocessing)
     balancer = build_balancer(config, [task.name for task in model.tasks])
+    fit_bias(model, prepared.rows["train"], preprocessing.tasks)
     loader, valid = _loaders(config, preprocessing, prepared.rows)
     optimizer, schedule = build_update(config, model, balancer, len(loader))
     callbacks: list[Callback] = [ProgressDisplay(_console())] if progress else []

@@ -94,13 +94,13 @@ class ShallowTower(Bias):
         for task in self.tasks:
             bias = cast("_Tower", self.towers.of(task))(cell)
             own = torch.where(dropped[:, None], outputs[task].detach(), outputs[task])
-            outputs[task] = self._linked(own, bias)
+            outputs[task] = self.linked(own, bias)
         return Corrected(outputs)
 
     def served(self, by_task: dict[str, Float[Tensor, "n _"]]) -> dict[str, Float[Tensor, "n _"]]:
         """Outputs with what was learnt for missing columns: one number a task, whatever the columns hold."""
         missing = {task: self.logits(task).flatten()[:1].expand(len(by_task[task])) for task in self.tasks}
-        return dict(by_task) | {task: self._linked(by_task[task], bias) for task, bias in missing.items()}
+        return dict(by_task) | {task: self.linked(by_task[task], bias) for task, bias in missing.items()}
 
     def logits(self, task: str) -> Float[Tensor, "*sizes"]:
         """The bias of every combination of ids."""
@@ -147,7 +147,8 @@ class ShallowTower(Bias):
             found += torch.where(clicks > 0, step.clamp(-1, 1), 0.0)
         return found, torch.stack([(own + logit).sigmoid().mean() for logit in found])
 
-    def _linked(self, own: Float[Tensor, "n 1"], bias: Float[Tensor, " n"]) -> Float[Tensor, "n 1"]:
+    def linked(self, own: Float[Tensor, "n 1"], bias: Float[Tensor, " n"]) -> Float[Tensor, "n 1"]:
+        """The model's output with a bias, as the link has it."""
         bias = bias.to(own.dtype)[:, None]
         return own + bias if self.link == "logit" else logit_of_product(own, bias)
 

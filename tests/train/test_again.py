@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from stopped import Stopped
 
 from polytask import checkpoint
 from polytask.balancers import FAMO, DynamicAverage, Equal, LossBalancer
@@ -40,25 +41,6 @@ class Looking(LossBalancer):
         self.second.append(losses())
 
 
-class Frozen:
-    """An optimizer that changes nothing."""
-
-    def __init__(self, optimizer):
-        self.optimizer, self.param_groups = optimizer, optimizer.param_groups
-
-    def zero_grad(self):
-        self.optimizer.zero_grad()
-
-    def step(self):
-        pass
-
-    def state_dict(self):
-        return {}
-
-    def load_state_dict(self, state):
-        pass
-
-
 def noisy_parts(small, make=Looking):
     _, balancer, _ = small.parts(make=make)
     torch.manual_seed(0)
@@ -79,7 +61,7 @@ def unlabelled(batch):
 def test_without_a_step_the_second_look_sees_the_same_losses_bit_for_bit(small):
     model, balancer, optimizer = noisy_parts(small)
     for batch in batches_of(small):
-        train_step(model, balancer, Frozen(optimizer), batch)
+        train_step(model, balancer, Stopped(optimizer), batch)
     assert len(balancer.second) == 3
     for first, second in zip(balancer.first, balancer.second, strict=True):
         assert set(first) == set(second) == {task.name for task in small.tasks}
@@ -116,10 +98,10 @@ def test_a_second_look_leaves_draws_statistics_and_weights_as_if_there_was_none(
 def test_of_several_batches_the_last_with_labels_is_looked_at(small):
     batches = batches_of(small, 4)
     model, balancer, optimizer = noisy_parts(small)
-    accumulated_step(model, balancer, Frozen(optimizer), [*batches[:2], unlabelled(batches[2])])
+    accumulated_step(model, balancer, Stopped(optimizer), [*batches[:2], unlabelled(batches[2])])
     (second,) = balancer.second
     assert all(torch.equal(balancer.first[1][name], loss) for name, loss in second.items())
-    assert train_step(model, balancer, Frozen(optimizer), unlabelled(batches[3])).losses == {}
+    assert train_step(model, balancer, Stopped(optimizer), unlabelled(batches[3])).losses == {}
     assert len(balancer.second) == 1
 
 
@@ -127,7 +109,7 @@ def test_famo_learns_nothing_from_dropout(small):
     """Where no step is made nothing changes, so logits stay; with other draws they would wander at their full rate."""
     model, balancer, optimizer = noisy_parts(small, FAMO)
     for batch in batches_of(small):
-        train_step(model, balancer, Frozen(optimizer), batch)
+        train_step(model, balancer, Stopped(optimizer), batch)
     assert balancer.logits.value.abs().max() == 0
     train_step(model, balancer, optimizer, batch)
     assert balancer.logits.value.abs().max() > 0.01

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from stopped import Stopped
 
 from polytask.balancers import Balance, Equal
 from polytask.batch import Batch, Labels
@@ -106,28 +107,6 @@ def test_a_task_absent_from_one_of_several_batches_counts_as_zero_there(small):
     accumulated_step(model, balancer, Stopped(optimizer), [batches[0], without(batches[1], "time")])
     for found, one in zip(private_parameters(model, "time"), expected, strict=True):
         torch.testing.assert_close(found.grad, one)
-
-
-class Stopped:
-    """An optimizer that leaves gradients to be looked at."""
-
-    def __init__(self, optimizer):
-        self.optimizer, self.param_groups = optimizer, optimizer.param_groups
-
-    def zero_grad(self):
-        self.optimizer.zero_grad()
-
-    def step(self):
-        pass
-
-    def state_dict(self):
-        return {}
-
-    def load_state_dict(self, state):
-        pass
-
-    def clip(self, norm):
-        return self.optimizer.clip(norm)
 
 
 def test_clipping_bounds_the_norm(small):

@@ -9,19 +9,24 @@ from pathlib import Path
 import torch
 
 from polytask.balancers import BALANCERS
+from polytask.batch import Labels
+from polytask.biases import BIASES
 from polytask.calibration import CALIBRATIONS
 from polytask.encoders import ENCODERS
 from polytask.fusion import FUSIONS
 from polytask.metrics import METRICS
 from polytask.policies import ESTIMATORS
 from polytask.sharing import SHARINGS, Sharing
-from polytask.tasks import TASKS
+from polytask.spaces import SPACES, Space
+from polytask.tasks import TASKS, Binary
 
 PAGE = Path(__file__).parent / "methods.md"
 FAMILIES = {
     "Tasks": ("kind", TASKS, "What is predicted, on which rows, how it is judged. `[[task]] kind = ...`"),
     "Encoders": ("name", ENCODERS, "From the columns of a table to one representation. `[encoder] name = ...`"),
     "Sharing": ("name", SHARINGS, "One representation in, one per task out. `[sharing] name = ...`"),
+    "Spaces": ("name", SPACES, "How rows outside of a task's sample space (`given`) are treated. `[space] name = ...`"),
+    "Biases": ("name", BIASES, "What position and device do to labels, kept from the model. `[bias] name = ...`"),
     "Balancers": ("name", BALANCERS, "Many losses in, one direction out. `[balancer] name = ...`"),
     "Calibration": (
         "name",
@@ -41,6 +46,7 @@ def page() -> str:
     for title, (_, registry, purpose) in FAMILIES.items():
         parts.append(f"## {title}\n\n{purpose}\n")
         parts += [sharing_table()] if registry is SHARINGS else []
+        parts += [spaces_table()] if registry is SPACES else []
         parts += [entry(name, method) for name, method in registry.items()]
     parts.append("## Metrics\n\n| name | what it is |\n|---|---|")
     parts += [f"| `{name}` | {metric.description} |" for name, metric in METRICS.items()]
@@ -69,6 +75,32 @@ def sharing_table() -> str:
         cells = (f"[`{name}`](#{name})", said["source"], junction(method), said["cost"], said["prefer"], said["not"])
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(rows) + "\n"
+
+
+def spaces_table() -> str:
+    """All spaces at a glance: parts of their docstrings, and what a batch without a click shows."""
+    rows = [
+        "What each is for, the heads it adds to `buy` given `click`, and whether a batch without a click trains p(buy | click). "
+        "The idea behind them: [spaces](spaces.md).\n",
+        "| method | source | heads | trained without a click | cost | when to use | when not |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, method in SPACES.items():
+        said = parts_of(method)
+        cells = (f"[`{name}`](#{name})", said["source"], *shown_by(method), said["cost"], said["prefer"], said["not"])
+        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def shown_by(method: type[Space]) -> tuple[str, str]:
+    """Names of the heads that a space adds, and whether rows that were not clicked train what is behind a click."""
+    needed = {"actions": {"buy": ["cart"]}} if "actions" in arguments(method) else {}
+    space = method([Binary("click"), Binary("cart", given="click"), Binary("buy", given="click")], **needed)
+    heads = [f"`{task.name}`" for task in space.tasks[3:] if task.name.startswith("buy")]
+    outputs = {task.name: torch.zeros(NUM_ROWS, 1, requires_grad=True) for task in space.tasks}
+    nothing = Labels.of(torch.full((NUM_ROWS,), torch.nan))
+    losses = space.losses(outputs, {"click": Labels.of(torch.zeros(NUM_ROWS)), "cart": nothing, "buy": nothing})
+    return ", ".join(heads) or "none", "yes" if "buy" in losses else "no"
 
 
 def parts_of(method: type) -> dict[str, str]:

@@ -14,6 +14,7 @@ from polytask.config import parse_config
 from polytask.data.synthetic import Feed
 from polytask.run import check
 from polytask.sharing import SHARINGS
+from polytask.spaces import SPACES
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -81,8 +82,19 @@ def test_every_sharing_can_be_declared(name, rows):
     bind(f'[sharing]\nname = "{name}"', rows)
 
 
+@pytest.mark.parametrize("name", SPACES)
+def test_every_space_can_be_declared(name, rows):
+    options = '\nactions = { buy = ["cart"] }' if name == "entire_space_paths" else ""
+    tasks = [*RUN["task"], {"kind": "binary", "name": "cart", "label": "like", "given": "click"}]
+    part = tomllib.loads(f'[space]\nname = "{name}"{options}')
+    found = check(parse_config({**RUN, "task": tasks, **part}, folder=rows), rows / "run")
+    assert [line["task"] for line in found["tasks"][:4]] == ["click", "buy", "watch", "cart"]
+    assert all(line["label"] is None and not line["served"] for line in found["tasks"][4:])
+
+
 def test_there_is_a_page_for_each_idea():
     assert {
+        "docs/spaces.md",
         "docs/tutorial.md",
         "docs/balancing/losses.md",
         "docs/balancing/methods.md",
@@ -104,6 +116,17 @@ def test_the_table_of_sharings_says_something_of_each():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         assert len(cells) == 6
         assert all(len(cell) > 2 for cell in cells), f"a part of the docstring is missing: {line}"
+
+
+def test_the_table_of_spaces_says_something_of_each():
+    lines = [line for line in generator().spaces_table().splitlines() if line.startswith("| [")]
+    assert [re.match(r"\| \[`(\w+)`\]", line)[1] for line in lines] == list(SPACES)
+    cells = {
+        name: [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for name, line in zip(SPACES, lines, strict=True)
+    }
+    assert all(len(found) == 7 and min(map(len, found)) > 1 for found in cells.values()), cells
+    assert [name for name, found in cells.items() if found[2] != "none"] == ["entire_space_paths", "dr", "counterfactual"]
+    assert [name for name, found in cells.items() if found[3] == "no"] == ["clicked", "oversample", "rejection", "ips", "snips"]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ class Clicked(Space):
 
     Cost: none; a batch without clicks does not train the tasks behind them.
 
-    Source: "BASE" of Ma et al., SIGIR 2018, section 3.1; with the loss on clicks it is the likelihood of both labels.
+    Source: "BASE" of the comparison in Ma et al., SIGIR 2018; with the loss on clicks it is the likelihood of both labels.
 
     Args:
         tasks: The declared tasks.

@@ -25,13 +25,13 @@ class Division(Space):
     the penalty `order_penalty Σ_steps mean max(s(step) - s(step before), 0)`
 
     Prefer it where the joint probability is what is used, and with `order_penalty` for models whose towers hand on along a
-    chain (AITM has 0.6). Not where p(buy | click) is: the ratio exceeds 1 where two heads disagree, mostly where clicks are
+    chain (AITM has 0.6). Not where p(buy | click) is used: the ratio exceeds 1 where two heads disagree, mostly where clicks are
     unlikely, and is given as it comes out, for a clamp would hide it.
 
     Cost: none; with the penalty a few operations on one number a row.
 
-    Source: "DIVISION" of Ma et al., SIGIR 2018, section 3.1 (there with separate networks: sharing `single_task`); the penalty:
-    Xi et al., KDD 2021 (AITM), the behavioural expectation calibrator.
+    Source: "DIVISION" of the comparison in Ma et al., SIGIR 2018 (there with separate networks: sharing `single_task`); the
+    penalty: Xi et al., KDD 2021 (AITM), the behavioural expectation calibrator.
 
     Differs: the penalty is not weighed by a balancer, and holds for every step of every chain. Tasks that are not binary are
     learnt where they exist.

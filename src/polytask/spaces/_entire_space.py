@@ -27,7 +27,8 @@ class EntireSpace(Space):
 
     Cost: some operations on one number a row and step; measured by `benchmarks/speed/entire_space_cost.py`.
 
-    Source: ESMM, Ma et al., SIGIR 2018, equations 2 and 3; with the sharing `single_task` its ESMM-NS.
+    Source: ESMM, Ma et al., SIGIR 2018, the product and the loss over all impressions (equation numbers not at hand); with the
+    sharing `single_task` its ESMM-NS.
 
     Differs: chains and trees of any depth; each step's loss is under its own name, so a balancer may weigh it. Missing labels:
     a row without a click is a negative of `click_and_buy` whether `buy` is labelled or not; one with a click and no label of

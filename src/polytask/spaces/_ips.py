@@ -27,8 +27,8 @@ class IPS(PropensitySpace):
 
     Cost: a few operations on one number a row. The weights leave fewer effective rows.
 
-    Source: Schnabel et al., ICML 2016, equation 3; for p(buy | click) Wang et al., SIGIR 2022 (ESCM2), equation numbers not at
-    hand.
+    Source: Schnabel et al., ICML 2016, the inverse propensity estimator; for p(buy | click) Wang et al., SIGIR 2022 (ESCM2),
+    equation numbers not at hand.
 
     Differs: ESCM2 adds the loss of `entire_space` times a weight: `joint_weight`. A chain is weighed by the product of its steps.
 

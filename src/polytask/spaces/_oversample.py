@@ -25,7 +25,7 @@ class Oversample(Space):
 
     Cost: none.
 
-    Source: "OVERSAMPLING" of Ma et al., SIGIR 2018, section 3.1 (2, 3, 5 and 10 copies).
+    Source: "OVERSAMPLING" of the comparison in Ma et al., SIGIR 2018 (2, 3, 5 and 10 copies).
 
     Differs: a copy is a weight, exactly: all copies of a row are in one batch, and no row is stored twice. Only binary tasks with
     `given` have positives that are copied; all else is learnt as without.

@@ -26,7 +26,7 @@ class Rejection(PropensitySpace):
 
     Cost: a random number a row; tasks behind a click learn more slowly.
 
-    Source: "UNBIAS" of Ma et al., SIGIR 2018, section 3.1, after the rejection sampling of Zadrozny, ICML 2004.
+    Source: "UNBIAS" of the comparison in Ma et al., SIGIR 2018, after the rejection sampling of Zadrozny, ICML 2004.
 
     Differs: the paper says only that pCTR is the rejection probability; kept here is what makes the kept rows a sample of all
     rows. The estimate is the model's own head, detached, not one of a separate network.

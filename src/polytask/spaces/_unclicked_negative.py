@@ -24,7 +24,7 @@ class UnclickedNegative(Space):
 
     Cost: that of a task labelled on all rows.
 
-    Source: "AMAN" (all missing as negative) of Pan et al., ICDM 2008, as compared in Ma et al., SIGIR 2018, section 3.1.
+    Source: "AMAN" (all missing as negative) of Pan et al., ICDM 2008, as compared in Ma et al., SIGIR 2018.
 
     Differs: each unclicked row weighs `rate`, where the papers draw that share of them: the same loss in expectation, without
     the noise of the draw. Tasks that are not binary are learnt where they exist.

@@ -69,10 +69,17 @@ class Labels(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """One step's rows: features, and labels by task name."""
+    """One step's rows.
+
+    Args:
+        features: Inputs.
+        labels: Labels by task name.
+        group: Number of the group (list, session, user) of each row, for metrics of rankings; None where none was declared.
+    """
 
     features: Features
     labels: Mapping[str, Labels]
+    group: Int[Tensor, " n"] | None = None
 
     @property
     def num_rows(self) -> int:

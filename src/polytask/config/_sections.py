@@ -40,6 +40,7 @@ class DataSection(Section):
         (200_000, 50_000, 50_000), description="Rows that a generator makes for training, validation and test."
     )
     weight: str | None = Field(None, description="Column of non-negative row weights.")
+    group: str | None = Field(None, description="Column of the list, session or user: what metrics of rankings look inside of.")
     cache: str | None = Field(None, description="Folder of encoded rows; `.cache` beside the run's folder where not given.")
 
 
@@ -48,6 +49,16 @@ class FeaturesSection(Section):
 
     include: tuple[str, ...] = Field((), description="Columns or patterns such as `user_*`; all columns where empty.")
     exclude: tuple[str, ...] = Field((), description="Columns or patterns that are no inputs.")
+
+
+class CalibrationSection(Section):
+    """`[calibration]`: predicted probabilities that come true as often as they say."""
+
+    name: str = Field(description="Which calibration: temperature, platt or isotonic.")
+    skip: tuple[str, ...] = Field((), description="Tasks and joint predictions that stay as they are.")
+    joint: bool = Field(
+        True, description="Calibrates joint predictions such as `click_and_buy` on all rows; else they stay as they are."
+    )
 
 
 class TrainSection(Section):

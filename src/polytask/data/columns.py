@@ -56,6 +56,7 @@ class Columns(NamedTuple):
         ragged: Multi-valued fields by name, each (ids, offsets, weights or None).
         labels: float32 [n] by task name (`Task.encode`); NaN is missing. The sample space of `given` is not yet applied.
         weight: float32 [n], or None where all rows weigh the same.
+        group: int64 [n], a number for the group of each row, or None where none was declared.
 
     Example:
         >>> columns = Columns(np.zeros((3, 1), np.int32), np.ones((3, 2), np.float32), {}, {})
@@ -68,6 +69,7 @@ class Columns(NamedTuple):
     ragged: dict[str, RaggedColumn]
     labels: dict[str, np.ndarray]
     weight: np.ndarray | None = None
+    group: np.ndarray | None = None
 
     @property
     def num_rows(self) -> int:
@@ -82,6 +84,7 @@ class Columns(NamedTuple):
             {name: RaggedColumn(*column).take(index) for name, column in self.ragged.items()},
             {name: label.take(index) for name, label in self.labels.items()},
             None if self.weight is None else self.weight.take(index),
+            None if self.group is None else self.group.take(index),
         )
 
     def to_batch(self, tasks: Sequence[Task], device: torch.device | str = "cpu", *, pin: bool = False) -> Batch:
@@ -100,7 +103,7 @@ class Columns(NamedTuple):
         """
         ragged = {name: _ragged(*column) for name, column in self.ragged.items()}
         features = Features(_tensor(self.categorical), _tensor(self.numeric), ragged)
-        batch = Batch(features, self._labels(tasks))
+        batch = Batch(features, self._labels(tasks), None if self.group is None else _tensor(self.group))
         if pin:
             batch = _pinned(batch)
         return batch if torch.device(device).type == "cpu" else batch.to(device)
@@ -139,6 +142,7 @@ def concatenate(parts: Sequence[Columns]) -> Columns:
         {name: RaggedColumn.joined([part.ragged[name] for part in parts]) for name in first.ragged},
         {name: np.concatenate([part.labels[name] for part in parts]) for name in first.labels},
         None if first.weight is None else np.concatenate([part.weight for part in parts if part.weight is not None]),
+        None if first.group is None else np.concatenate([part.group for part in parts if part.group is not None]),
     )
 
 
@@ -195,4 +199,4 @@ def _pinned(batch: Batch) -> Batch:
         name: Labels(value.pin_memory(), observed.pin_memory(), count, pin(weight))
         for name, (value, observed, count, weight) in batch.labels.items()
     }
-    return Batch(Features(features.categorical.pin_memory(), features.numeric.pin_memory(), ragged), labels)
+    return Batch(Features(features.categorical.pin_memory(), features.numeric.pin_memory(), ragged), labels, pin(batch.group))

@@ -42,6 +42,7 @@ class Layout:
         labels: Names of the tasks whose labels are kept.
         weighted: Whether rows carry a weight.
         ragged: Name, number of ids, and whether it has weights, of each multi-valued field.
+        grouped: Whether rows carry the number of their group.
 
     Example:
         >>> Layout(sizes=(10, 300), num_numeric=2, labels=("click",)).record.names
@@ -53,6 +54,7 @@ class Layout:
     labels: tuple[str, ...] = ()
     weighted: bool = False
     ragged: tuple[tuple[str, int, bool], ...] = ()
+    grouped: bool = False
     large: tuple[int, ...] = field(init=False)
     record: "np.dtype[np.void]" = field(init=False)
     lists: tuple[FlatRagged, ...] = field(init=False)
@@ -63,6 +65,7 @@ class Layout:
         ids = "<i4" if whole else "u1" if max(self.sizes, default=0) <= 256 else "<u2"
         # By falling width, so that each is aligned.
         fields = [
+            ("group", "<i8", int(self.grouped)),
             ("categorical", "<i4", len(self.sizes) if whole else 0),
             ("numeric", "<f4", self.num_numeric),
             ("labels", "<f4", len(self.labels)),
@@ -92,6 +95,7 @@ class Layout:
             "numeric": columns.numeric,
             "labels": np.stack([columns.labels[name] for name in self.labels], axis=1) if self.labels else None,
             "weight": None if columns.weight is None else columns.weight[:, None],
+            "group": None if columns.group is None else columns.group[:, None],
             "categorical_high": columns.categorical[:, list(self.large)] >> _HALF,
             "categorical": columns.categorical & ((1 << _HALF) - 1) if self.large else columns.categorical,
         }
@@ -106,9 +110,10 @@ class Layout:
             "multi-valued fields": {name: column[2] is not None for name, column in columns.ragged.items()},
             "labels of": set(columns.labels),
             "weight": columns.weight is not None,
+            "group": columns.group is not None,
         }
         lists = {name: weighted for name, _, weighted in self.ragged}
-        expected = (len(self.sizes), self.num_numeric, lists, set(self.labels), self.weighted)
+        expected = (len(self.sizes), self.num_numeric, lists, set(self.labels), self.weighted, self.grouped)
         for (what, found), wanted in zip(received.items(), expected, strict=True):
             if found != wanted:
                 stored = f"Encoded rows must fit the preprocessing they are stored with; {what}: {wanted}."
@@ -149,6 +154,7 @@ class Packed(NamedTuple):
             {name: RaggedColumn(part.ids.astype(np.int32), part.offsets, part.weights) for name, part in self.lists.items()},
             dict(zip(layout.labels, labels, strict=True)),
             self._block("weight", np.float32)[:, 0] if layout.weighted else None,
+            self._block("group", np.int64)[:, 0] if layout.grouped else None,
         )
 
     def _ids(self) -> np.ndarray:

@@ -14,6 +14,7 @@ from polytask.data.columns import Columns
 from polytask.data.fields import CategoricalField, Field, MultiValuedField, NumericField
 from polytask.data.fitting import start_fit
 from polytask.data.formats import Table
+from polytask.data.groups import group_numbers
 from polytask.data.numbers import as_numbers, refuse_infinite
 from polytask.data.schema import Schema
 from polytask.errors import ConfigError, DataError, Where, message, nearest, row_of
@@ -42,6 +43,7 @@ class Preprocessing:
         multi_valued: Multi-valued fields.
         tasks: The tasks, fitted to their labels.
         weight: Column of row weights.
+        group: Column of groups, for metrics of rankings.
     """
 
     categorical: tuple[CategoricalField, ...]
@@ -49,6 +51,7 @@ class Preprocessing:
     multi_valued: tuple[MultiValuedField, ...]
     tasks: tuple[Task, ...]
     weight: str | None = None
+    group: str | None = None
 
     @classmethod
     def fit(cls, table: Table, schema: Schema, tasks: Sequence[Task], *, progress: Progress | None = None) -> "Preprocessing":
@@ -83,14 +86,15 @@ class Preprocessing:
         return (*self.categorical, *self.numeric, *self.multi_valued)
 
     def columns(self, *, labels: bool = True) -> tuple[str, ...]:
-        """Columns of a table that `encode` reads; without labels also without the row weight.
+        """Columns of a table that `encode` reads; without labels also without row weight and group.
 
         Example:
             >>> Preprocessing((), (NumericField("age", 0.0, 1.0, (0.0, 1.0)),), (), (), "rows").columns()
             ('age', 'rows')
         """
         own = [field.weights for field in self.multi_valued if field.weights is not None]
-        extra = [*([self.weight] if self.weight else []), *(task.label for task in self.tasks)] if labels else []
+        others = [name for name in (self.weight, self.group) if name]
+        extra = [*others, *(task.label for task in self.tasks)] if labels else []
         return tuple(dict.fromkeys([*(field.name for field in self.fields), *own, *extra]))
 
     def encode(self, batch: pa.RecordBatch, *, first_row: int = 0, labels: bool = True, table: Table | None = None) -> Columns:
@@ -99,7 +103,7 @@ class Preprocessing:
         Args:
             batch: The rows.
             first_row: Row of the table at which the batch starts, for messages.
-            labels: Whether labels and row weights are read; without, their columns may be absent.
+            labels: Whether labels, row weights and groups are read; without, their columns may be absent.
             table: Where the rows are from, so that messages can name the file.
 
         Raises:
@@ -117,6 +121,7 @@ class Preprocessing:
             {field.name: field.encode(batch, where) for field in self.multi_valued},
             {task.name: task.encode(batch.column(task.label), where=where) for task in self.tasks} if labels else {},
             _row_weights(batch.column(self.weight), self.weight, where) if labels and self.weight else None,
+            group_numbers(batch.column(self.group), self.group, where) if labels and self.group else None,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -180,6 +185,7 @@ class _Fit:
             tuple(field for field in fields if isinstance(field, MultiValuedField)),
             tuple(fitted.values()),
             self._schema.weight,
+            self._schema.group,
         )
 
     def _attempt(self, place: str, step: Callable[[], object]) -> None:

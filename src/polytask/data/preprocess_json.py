@@ -68,7 +68,7 @@ def to_json(preprocessing: Preprocessing) -> dict[str, Any]:
         "multi_valued": [_with_vocabulary(field) for field in preprocessing.multi_valued],
         "tasks": [task_to_json(task) for task in preprocessing.tasks],
         "weight": preprocessing.weight,
-    }
+    } | ({} if preprocessing.group is None else {"group": preprocessing.group})
 
 
 def from_json(values: Mapping[str, Any]) -> Preprocessing:
@@ -83,6 +83,7 @@ def from_json(values: Mapping[str, Any]) -> Preprocessing:
         tuple(MultiValuedField(**{**row, "vocabulary": _vocabulary(row["vocabulary"])}) for row in values["multi_valued"]),
         tuple(task_from_json(row) for row in values["tasks"]),
         values["weight"],
+        values.get("group"),
     )
 
 

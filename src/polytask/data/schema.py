@@ -142,7 +142,7 @@ FEATURES: dict[str, type[Categorical] | type[Numeric] | type[MultiValued]] = {ki
 @final
 @dataclass(frozen=True)
 class Schema:
-    """The features of a table, and the column of row weights.
+    """The features of a table, and the columns of row weights and of groups.
 
     Example:
         >>> Schema((Categorical("city"), Numeric("age"))).names
@@ -151,6 +151,7 @@ class Schema:
     Args:
         features: The columns that are read, each once.
         weight: Column of non-negative row weights, not a feature.
+        group: Column of the list, session or user that a row belongs to, for metrics of rankings; it may be a feature too.
 
     Raises:
         ConfigError: If a column is declared twice or the weight column is a feature too.
@@ -158,6 +159,7 @@ class Schema:
 
     features: tuple[Feature, ...]
     weight: str | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", tuple(self.features))
@@ -176,14 +178,15 @@ class Schema:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of the table that encoding reads: features, their weights, row weights."""
+        """Columns of the table that encoding reads: features, their weights, row weights, groups."""
         own = [feature.weights for feature in self.features if isinstance(feature, MultiValued) and feature.weights]
-        return tuple(dict.fromkeys([*self.names, *own, *([self.weight] if self.weight else [])]))
+        return tuple(dict.fromkeys([*self.names, *own, *(name for name in (self.weight, self.group) if name)]))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for TOML or JSON; options that are at their default are left out."""
         features = [feature_to_dict(feature) for feature in self.features]
-        return {"features": features} | ({"weight": self.weight} if self.weight else {})
+        others = {"weight": self.weight, "group": self.group}
+        return {"features": features} | {key: name for key, name in others.items() if name}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Schema":
@@ -192,10 +195,12 @@ class Schema:
         Raises:
             ConfigError: Names all unknown kinds and options at once.
         """
-        unknown = set(values) - {"features", "weight"}
+        unknown = set(values) - {"features", "weight", "group"}
         if unknown:
-            raise ConfigError(message("Unknown key in the schema.", received=sorted(unknown), way_out="Valid: features, weight."))
-        return cls(tuple(features_from(values.get("features", ()))), weight=values.get("weight"))
+            raise ConfigError(
+                message("Unknown key in the schema.", received=sorted(unknown), way_out="Valid: features, weight, group.")
+            )
+        return cls(tuple(features_from(values.get("features", ()))), weight=values.get("weight"), group=values.get("group"))
 
 
 def feature_to_dict(feature: Feature) -> dict[str, Any]:

@@ -312,6 +312,7 @@ def layout_of(preprocessing: Preprocessing, *, labels: bool = True) -> Layout:
         labels=tuple(task.name for task in preprocessing.tasks) if labels else (),
         weighted=labels and preprocessing.weight is not None,
         ragged=tuple((field.name, field.size, field.weighted) for field in preprocessing.multi_valued),
+        grouped=labels and preprocessing.group is not None,
     )
 
 

@@ -32,7 +32,7 @@ def bound_schema(config: RunConfig, table: Table) -> Schema:
     if not features:
         way_out = "Declare [[feature]], or mend [features]."
         raise ConfigError(message("A run needs a feature.", received="; ".join(reasons[:9]) or "no column", way_out=way_out))
-    return Schema(tuple(features), weight=config.data.weight)
+    return Schema(tuple(features), weight=config.data.weight, group=config.data.group)
 
 
 def check_columns(config: RunConfig, table: Table) -> None:
@@ -47,6 +47,8 @@ def check_columns(config: RunConfig, table: Table) -> None:
     wanted |= {f"bias: {name}": name for name in (bias_columns(config.bias) if config.bias else ())}
     if config.data.weight is not None:
         wanted["data.weight"] = config.data.weight
+    if config.data.group is not None:
+        wanted["data.group"] = config.data.group
     if config.data.split is not None and config.data.split.column is not None:
         wanted["data.split.column"] = config.data.split.column
     if config.features is not None:

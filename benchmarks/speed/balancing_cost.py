@@ -15,7 +15,6 @@ where `zero_grad` leaves None.
 
 import argparse
 import importlib.util
-import math
 import os
 import statistics
 import sys
@@ -29,6 +28,7 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 sys.path[1:1] = [str(Path(__file__).parents[1]), *filter(None, os.environ.get("RIVALS", "").split(os.pathsep))]
 
 import torch
+from _ratio import ratio
 from _record import record, row
 from torch import Tensor, nn
 
@@ -238,17 +238,6 @@ def peak(arm: Arm) -> int:
         held += event.nbytes()
         most = max(most, held)
     return most
-
-
-def ratio(ours: list[float], theirs: list[float]) -> tuple[float, tuple[float, float]]:
-    """Median of the ratios within rounds, and its interval from order statistics: 95 % or more from 6 rounds on."""
-    values = sorted(a / b for a, b in zip(ours, theirs, strict=True))
-    n, tail, out = len(values), 0.0, 0
-    while out < n // 2 and 2 * (tail + math.comb(n, out) / 2**n) <= 0.05:
-        tail += math.comb(n, out) / 2**n
-        out += 1
-    edge = max(out - 1, 0)
-    return round(statistics.median(values), 3), (round(values[edge], 3), round(values[n - 1 - edge], 3))
 
 
 def cell(kind: str, tasks: int, options: argparse.Namespace, seconds: float) -> list[dict[str, Any]]:

@@ -16,7 +16,6 @@ Rivals are optional: `pip install deepctr-torch==0.3.0 torch-rechub==0.9.0 LibMT
 import argparse
 import gc
 import inspect
-import math
 import os
 import resource
 import statistics
@@ -29,6 +28,7 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 sys.path[1:1] = [str(Path(__file__).parents[1]), *filter(None, os.environ.get("RIVALS", "").split(os.pathsep))]
 
 import torch
+from _ratio import ratio
 from _record import record, row
 from _sharing_rivals import EXPERTS, LACKING, OWN_EXPERTS, RIVALS, TOWER, absent
 from torch.nn.functional import cross_entropy
@@ -164,17 +164,6 @@ def one_round(names, arms, times):
         for name in names:
             arms[name].model.train(work == "step")  # as in training: before many steps, not in each
             times[name][place].append(clock(getattr(arms[name], work)))
-
-
-def ratio(ours, theirs):
-    """Median of the ratios within rounds, and its interval from order statistics: 95 % or more from 6 rounds on."""
-    values = sorted(a / b for a, b in zip(ours, theirs, strict=True))
-    n, tail, out = len(values), 0.0, 0
-    while out < n // 2 and 2 * (tail + math.comb(n, out) / 2**n) <= 0.05:
-        tail += math.comb(n, out) / 2**n
-        out += 1
-    edge = max(out - 1, 0)
-    return round(statistics.median(values), 3), (round(values[edge], 3), round(values[n - 1 - edge], 3))
 
 
 def cell(variant, num_tasks, rows, options, seconds):

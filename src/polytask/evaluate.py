@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from polytask import metrics
@@ -15,6 +15,7 @@ from polytask.precision import precision_context
 from polytask.spaces import Joint
 from polytask.tasks import Task
 
+_NO_ROWS = np.zeros(0, dtype=bool)
 _ROWS_A_COPY = 65_536
 """Rows that wait on the device before they are copied to the host together: a copy waits for all work before it."""
 
@@ -44,23 +45,67 @@ def evaluate(
         observe: Sees the outputs of each batch on the device: statistics of gates come from there.
     """
     tasks = model.space.served if tasks is None else tasks
-    joints = model.space.joints(tasks)
-    judged: list[Task | Joint] = [*tasks, *joints]
-    found: dict[str, list[_Judged]] = {task.name: [] for task in judged}
-    for batch, predictions in _predicted(model, _Pass(loader, tasks, device, precision, observe)):
-        labels = {**batch.labels, **{joint.name: joint.labels(batch.labels) for joint in joints}}
-        for name, prediction in predictions.items():
-            own = labels.get(name)
-            if own is not None and own.count:
-                found[name].append(_observed(own, prediction))
+    served: tuple[Task | Joint, ...] = (*tasks, *model.space.joints(tasks))
+    found: dict[str, list[Judged]] = {task.name: [] for task in served}
+    for batch in judged(model, loader, tasks, device=device, precision=precision, observe=observe):
+        for name, part in batch.items():
+            if part.label.size:
+                found[name].append(part._replace(observed=_NO_ROWS))
     results: dict[str, dict[str, float]] = {}
-    for task in judged:
+    for task in served:
         parts = found.pop(task.name)
         if parts:
             label, prediction = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
             weights = [part.weight for part in parts if part.weight is not None]
-            results[task.name] = metrics.evaluate(task, label, prediction, np.concatenate(weights) if weights else None)
+            groups = [part.group for part in parts if part.group is not None]
+            weight, group = (np.concatenate(own) if own else None for own in (weights, groups))
+            results[task.name] = metrics.evaluate(task, label, prediction, weight, groups=group)
     return results
+
+
+class Judged(NamedTuple):
+    """Labelled rows of one task in one batch.
+
+    Args:
+        label: Encoded labels.
+        prediction: On the labels' own scale.
+        weight: Weight of each, or None where all weigh the same.
+        observed: Which rows of the batch they are.
+        group: Number of the group of each, or None where none was declared.
+    """
+
+    label: Float[np.ndarray, " m"]
+    prediction: Float[np.ndarray, "m ..."]
+    weight: Float[np.ndarray, " m"] | None
+    observed: Bool[np.ndarray, " n"]
+    group: Int[np.ndarray, " m"] | None = None
+
+
+def judged(
+    model: MultiTaskModel,
+    loader: Iterable[Batch],
+    tasks: Sequence[Task] | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    precision: str = "float32",
+    observe: Callable[[Outputs], None] | None = None,
+) -> Iterator[dict[str, Judged]]:
+    """Labels beside predictions, batch by batch, of every task and joint prediction of which the loader has labels.
+
+    Args:
+        model: As of `evaluate`.
+        loader: As of `evaluate`.
+        tasks: As of `evaluate`.
+        device: As of `evaluate`.
+        precision: As of `evaluate`.
+        observe: As of `evaluate`.
+    """
+    tasks = model.space.served if tasks is None else tasks
+    joints = model.space.joints(tasks)
+    for batch, predictions in _predicted(model, _Pass(loader, tasks, device, precision, observe)):
+        labels = {**batch.labels, **{joint.name: joint.labels(batch.labels) for joint in joints}}
+        known = {name: own for name in predictions if (own := labels.get(name)) is not None}
+        yield {name: _observed(own, predictions[name], batch.group) for name, own in known.items()}
 
 
 def predict_batches(
@@ -71,16 +116,11 @@ def predict_batches(
         yield predictions
 
 
-class _Judged(NamedTuple):
-    label: Float[np.ndarray, " n"]
-    prediction: Float[np.ndarray, "n ..."]
-    weight: Float[np.ndarray, " n"] | None
-
-
-def _observed(labels: Labels, prediction: Float[np.ndarray, "n ..."]) -> _Judged:
+def _observed(labels: Labels, prediction: Float[np.ndarray, "n ..."], group: Int[Tensor, " n"] | None) -> Judged:
     rows = labels.observed.cpu().numpy()
     weight = None if labels.weight is None else labels.weight.cpu().numpy()[rows]
-    return _Judged(labels.value.cpu().numpy()[rows], prediction[rows], weight)
+    groups = None if group is None else group.cpu().numpy()[rows]
+    return Judged(labels.value.cpu().numpy()[rows], prediction[rows], weight, rows, groups)
 
 
 class _Pass(NamedTuple):

@@ -13,13 +13,21 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="File to write: .parquet,
 Keep = Annotated[
     list[str] | None, typer.Option("--keep", metavar="COLUMN", help="Column of the table to pass through, such as an id.")
 ]
+Raw = Annotated[bool, typer.Option("--raw", help="Also write predictions as they were before calibration, as NAME_raw.")]
 
 
 def predict(
-    directory: Directory, table: Source, *, out: Out, keep: Keep = None, checkpoint: Checkpoint = "best", device: Device = "auto"
+    directory: Directory,
+    table: Source,
+    *,
+    out: Out,
+    keep: Keep = None,
+    raw: Raw = False,
+    checkpoint: Checkpoint = "best",
+    device: Device = "auto",
 ) -> None:
     """Score a table of any size with a trained run, in constant memory."""
     from polytask.run import load
 
-    rows = load(directory, checkpoint=checkpoint, device=device).predict_into(table, out, keep=keep or ())
+    rows = load(directory, checkpoint=checkpoint, device=device).predict_into(table, out, keep=keep or (), raw=raw)
     complain(f"{rows:,} rows in {out}")

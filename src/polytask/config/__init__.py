@@ -5,13 +5,14 @@ from polytask.config._families import FACTORIES, FAMILIES
 from polytask.config._methods import Method, argument_texts, first_line, options_model
 from polytask.config._read import parse_config, read_config
 from polytask.config._schema import json_schema
-from polytask.config._sections import DataSection, FeaturesSection, SplitSection, TrainSection
+from polytask.config._sections import CalibrationSection, DataSection, FeaturesSection, SplitSection, TrainSection
 from polytask.config._trial import bias_columns
 
 __all__ = [
     "FACTORIES",
     "FAMILIES",
     "FREE",
+    "CalibrationSection",
     "DataSection",
     "FeaturesSection",
     "Method",

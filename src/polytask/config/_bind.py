@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import create_model
 
+from polytask.config._calibration import bind_calibration
 from polytask.config._checks import check_data, check_names
 from polytask.config._config import RunConfig
 from polytask.config._families import FACTORIES, FAMILIES
@@ -18,7 +19,7 @@ from polytask.train import Plan
 
 KNOWN = (
     *("data", "task", "feature", "features", "encoder", "sharing", "heads", "space", "bias"),
-    *("balancer", "optimizer", "schedule", "train"),
+    *("balancer", "optimizer", "schedule", "train", "calibration"),
 )
 """Tables of a declared run."""
 
@@ -46,6 +47,7 @@ def bind(tables: Tables, folder: Path, source: Path | None) -> RunConfig | None:
         names = try_space(methods["space"], tasks, tables.mistakes)
         try_bias(bias, tasks, tables.mistakes)
     try_methods(methods | options, names, tables.mistakes)
+    calibration = bind_calibration(tables, tasks, data)
     check_precision(tables.get("train").get("precision"), tables.mistakes)
     if tables.mistakes.found or data is None or train is None or plan is None:
         return None
@@ -60,6 +62,7 @@ def bind(tables: Tables, folder: Path, source: Path | None) -> RunConfig | None:
         bias=bias,
         train=train,
         plan=plan,
+        calibration=calibration,
         resolved=tables.resolved,
         source=source,
         notes=tuple(tables.notes),

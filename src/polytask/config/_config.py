@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from polytask.config._methods import Method, Options
-from polytask.config._sections import DataSection, FeaturesSection, TrainSection
+from polytask.config._sections import CalibrationSection, DataSection, FeaturesSection, TrainSection
 from polytask.data import Csv, Feature
 from polytask.tasks import Task
 from polytask.train import Plan
@@ -45,6 +45,7 @@ class RunConfig:
         optimizer: Arguments of `build_optimizer`.
         schedule: Arguments of `Schedule`.
         train: Batches and seed.
+        calibration: What is fitted to predictions after training; None where nothing.
         plan: How long to train, how to judge, what to keep.
         resolved: The same as plain tables, every default filled in: what is written into the run's directory.
         source: File it was read from.
@@ -68,6 +69,7 @@ class RunConfig:
     train: TrainSection
     plan: Plan
     resolved: Mapping[str, Any]
+    calibration: CalibrationSection | None = None
     source: Path | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
 

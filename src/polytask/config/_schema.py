@@ -4,9 +4,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from polytask.calibration import CALIBRATIONS
 from polytask.config._families import FACTORIES, FAMILIES, Family
 from polytask.config._methods import options_model
-from polytask.config._sections import DataSection, FeaturesSection, TrainSection
+from polytask.config._sections import CalibrationSection, DataSection, FeaturesSection, TrainSection
 
 Schema = dict[str, Any]
 
@@ -25,6 +26,8 @@ def json_schema() -> Schema:
     properties |= {place: _family(FAMILIES[place]) for place in ("encoder", "sharing", "space", "bias", "balancer")}
     properties |= {place: {"type": "array", "items": _family(FAMILIES[place])} for place in ("task", "feature")}
     properties |= {place: _of(options_model(factory, supplied)) for place, (factory, supplied) in FACTORIES.items()}
+    properties["calibration"] = _of(CalibrationSection)
+    properties["calibration"]["properties"]["name"] |= {"enum": list(CALIBRATIONS)}
     properties["train"]["properties"] |= _of(TrainSection)["properties"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 SHARPEST = 0.1
-"""Least sigma: the loss is counted from here, so it is never negative; an amount that is met exactly does not make it infinite."""
+"""Least sigma: the loss is counted from here, so it is never negative, and never infinite for an amount that is met."""
 
 
 def zero_inflated_lognormal(output: Float[Tensor, "n 3"], label: Float[Tensor, " n"]) -> Float[Tensor, " n"]:

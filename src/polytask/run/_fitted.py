@@ -5,23 +5,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
 import pyarrow as pa
 import torch
+from jaxtyping import Shaped
 
 from polytask.batch import Batch
+from polytask.calibration import Calibrations, Reliability, SliceCalibration
 from polytask.checkpoint import load as read_checkpoint
 from polytask.checkpoint import save as write_checkpoint
 from polytask.config import RunConfig
 from polytask.data import Loader, Preprocessing, Table, open_table
 from polytask.errors import CheckpointError, DataError, message, nearest
-from polytask.evaluate import evaluate
 from polytask.model import MultiTaskModel
 from polytask.monitors import Observer
 from polytask.precision import precision_context, resolve_precision
 from polytask.run._build import build_model
+from polytask.run._calibrations import raw_columns, read_calibrations, with_calibrated, write_calibrations
 from polytask.run._columns import columns_of, to_arrow
 from polytask.run._directory import RunDirectory
 from polytask.run._features import missing_columns
+from polytask.run._gathered import calibrate, column_slices, diagrams, gather, judge, left_out, tables_by_slice
 from polytask.run._write import write_batches, writer_of
 from polytask.train import resolve_device
 
@@ -36,10 +40,13 @@ class Evaluation:
     Args:
         source: What was evaluated.
         rows: Number of rows.
-        metrics: Metrics of each task on its own sample space.
+        metrics: Metrics of each task on its own sample space; of calibrated predictions where the run declares a calibration.
         gates: What the gates do (`GateStatistics`); empty where nothing is gated.
         findings: What is wrong with the model, each with its cause and a way out.
         bias: Examination by position as it was learnt, a line for each way of being shown; empty where no bias was declared.
+        uncalibrated: Metrics of what is calibrated, as it was before; empty without calibration.
+        slices: Predicted over observed in each slice, by task; empty where no slices were asked for.
+        diagrams: Bins of a reliability diagram by task, raw and (where there are any) calibrated.
     """
 
     source: str
@@ -48,6 +55,9 @@ class Evaluation:
     gates: Mapping[str, float] = field(default_factory=dict)
     findings: Sequence[str] = ()
     bias: Sequence[Mapping[str, Any]] = ()
+    uncalibrated: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    slices: Mapping[str, Sequence[SliceCalibration]] = field(default_factory=dict)
+    diagrams: Mapping[str, Mapping[str, Sequence[Reliability]]] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
         """As plain values."""
@@ -55,6 +65,10 @@ class Evaluation:
         seen: dict[str, Any] = {"gates": dict(self.gates), "findings": list(self.findings)}
         if self.bias:
             seen["bias"] = [dict(line) for line in self.bias]
+        if self.uncalibrated:
+            seen["uncalibrated"] = {task: dict(found) for task, found in self.uncalibrated.items()}
+        if self.slices:
+            seen["calibration"] = {task: [row._asdict() for row in rows] for task, rows in self.slices.items()}
         return {"source": self.source, "rows": self.rows, "metrics": metrics, **seen}
 
 
@@ -67,36 +81,48 @@ class Fitted:
         preprocessing: Fitted on the training rows; holds the fitted tasks.
         model: Trained.
         device: Where the model shall be.
+        calibrations: What predictions go through; None where they stay as they are.
     """
 
-    def __init__(self, config: RunConfig, preprocessing: Preprocessing, model: MultiTaskModel, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        preprocessing: Preprocessing,
+        model: MultiTaskModel,
+        device: torch.device,
+        calibrations: Calibrations | None = None,
+    ) -> None:
         self.config, self.preprocessing, self.device = config, preprocessing, device
         self.model = model.to(device).eval()
         self.precision = resolve_precision(config.plan.precision, device)
+        self.calibrations = calibrations
         self.columns = columns_of(model.space)
+        self.raw_columns = raw_columns(self.columns, calibrations)
         self._hidden = () if model.bias is None else model.bias.hidden
 
-    def predict(self, source: Any, *, keep: Sequence[str] = ()) -> Any:
+    def predict(self, source: Any, *, keep: Sequence[str] = (), raw: bool = False) -> Any:
         """Predictions of every row: a pandas or polars frame for one of those, else an Arrow table.
 
         Args:
             source: Frame, Arrow table, path, glob or address; labels are not needed.
             keep: Columns of the source that are passed through.
+            raw: Whether what is calibrated is also given as it was before, `click_raw` beside `click`.
 
         Raises:
             DataError: Names the columns that the source lacks.
         """
         table = self._open(source)
-        schema = self._schema(table, keep)
+        schema = self._schema(table, keep, raw=raw)
         return _like(source, pa.Table.from_batches(self._predicted(table, schema, keep), schema))
 
-    def predict_into(self, source: Any, destination: str | Path, *, keep: Sequence[str] = ()) -> int:
+    def predict_into(self, source: Any, destination: str | Path, *, keep: Sequence[str] = (), raw: bool = False) -> int:
         """Streams predictions into a file and gives the number of rows; memory does not grow with them.
 
         Args:
             source: As of `predict`.
             destination: Parquet, CSV or Arrow file, by its suffix; it is written whole or not at all.
             keep: Columns of the source that are passed through.
+            raw: As of `predict`.
 
         Raises:
             DataError: If the source lacks columns, or the file cannot be written.
@@ -104,23 +130,26 @@ class Fitted:
         """
         writer_of(Path(destination))
         table = self._open(source)
-        schema = self._schema(table, keep)
+        schema = self._schema(table, keep, raw=raw)
         return write_batches(Path(destination), schema, self._predicted(table, schema, keep))
 
-    def evaluate(self, source: Any) -> Evaluation:
+    def evaluate(self, source: Any, *, by: str | Shaped[np.ndarray, " n"] | None = None) -> Evaluation:
         """Metrics on rows with labels.
 
         Args:
             source: Frame, Arrow table, path, glob or address, or the batches of a `Loader`.
+            by: Column of the source in whose slices calibration is looked at; of a `Loader`, the slice of each row.
 
         Raises:
             DataError: Names the columns that the source lacks.
         """
         if isinstance(source, Loader):
-            return self._evaluated("encoded rows", source)
+            return self._evaluated("encoded rows", source, None if isinstance(by, str) else by)
         table = self._open(source)
-        missing_columns(self._read(), table, what="columns that evaluation reads")
-        return self._evaluated(str(source) if isinstance(source, str | Path) else "frame", self._labelled(table))
+        wanted = [*self._read(), *([by] if isinstance(by, str) else [])]
+        missing_columns(wanted, table, what="columns that evaluation reads")
+        slices = column_slices(table, by) if isinstance(by, str) else by
+        return self._evaluated(str(source) if isinstance(source, str | Path) else "frame", self._labelled(table), slices)
 
     def save(self, directory: str | Path) -> None:
         """Writes all it takes to `load` it again.
@@ -132,19 +161,22 @@ class Fitted:
         place.claim(self.config)
         self.preprocessing.save(place.preprocessing)
         write_checkpoint(place.checkpoint("best"), {"model": self.model.state_dict()})
+        if self.calibrations is not None:
+            write_calibrations(place.checkpoint("best"), self.calibrations)
 
     def _open(self, source: Any) -> Table:
         text = isinstance(source, str | Path) and any(mark in str(source).lower() for mark in (".csv", ".tsv", ".txt", ".data"))
         return open_table(source, csv=self.config.csv if text else None)
 
-    def _schema(self, table: Table, keep: Sequence[str]) -> pa.Schema:
+    def _schema(self, table: Table, keep: Sequence[str], *, raw: bool) -> pa.Schema:
         missing_columns([*self._read(labels=False), *keep], table, what="columns that prediction reads")
-        names = [column.name for column in self.columns]
+        columns = (*self.columns, *(self.raw_columns if raw else ()))
+        names = [column.name for column in columns]
         twice = [name for name in keep if name in names]
         if twice:
             way_out = "Do not keep it: a prediction has this name."
             raise DataError(message("Columns of predictions need distinct names.", received=twice, way_out=way_out))
-        return pa.schema([*(table.schema.field(name) for name in keep), *((column.name, column.type) for column in self.columns)])
+        return pa.schema([*(table.schema.field(name) for name in keep), *((column.name, column.type) for column in columns)])
 
     def _predicted(self, table: Table, schema: pa.Schema, keep: Sequence[str]) -> Iterator[pa.RecordBatch]:
         first_row, read = 0, list(dict.fromkeys([*self._read(labels=False), *keep]))
@@ -154,7 +186,9 @@ class Fitted:
             first_row += rows.num_rows
             with torch.inference_mode(), precision_context(self.precision, self.device):
                 predictions = self.model.predict(batch.features)
-            arrays = {name: rows.column(name) for name in keep} | to_arrow(self.columns, predictions)
+            if self.calibrations is not None:
+                predictions = with_calibrated(predictions, self.calibrations)
+            arrays = {name: rows.column(name) for name in keep} | to_arrow((*self.columns, *self.raw_columns), predictions)
             yield pa.record_batch([arrays[name] for name in schema.names], schema=schema)
 
     def _labelled(self, table: Table) -> Iterator[Batch]:
@@ -175,24 +209,38 @@ class Fitted:
             rows = rows.append_column(name, empty) if place < 0 else rows.set_column(place, name, empty)
         return rows
 
-    def _evaluated(self, source: str, batches: Iterable[Batch]) -> Evaluation:
+    def _evaluated(self, source: str, batches: Iterable[Batch], slices: Shaped[np.ndarray, " n"] | None = None) -> Evaluation:
         observer, counter = Observer(self.model, self.device), _Counter(batches)
         settings: Any = {"device": self.device, "precision": self.precision, "observe": observer.see}
-        metrics = evaluate(self.model, observer.watched(counter), **settings)
+        raw = gather(self.model, observer.watched(counter), **settings)
         look = observer.look()
-        return Evaluation(source, counter.rows, metrics, look.gates, tuple(found.text for found in look.findings))
+        found = raw if self.calibrations is None else calibrate(raw, self.calibrations)
+        changed = {} if self.calibrations is None else {name: raw[name] for name in raw if name in self.calibrations.by_name}
+        metrics = judge(found)
+        return Evaluation(
+            source,
+            counter.rows,
+            metrics,
+            look.gates,
+            (*(finding.text for finding in look.findings), *left_out(metrics)),
+            uncalibrated=judge(changed),
+            slices={} if slices is None else tables_by_slice(found, slices),
+            diagrams=diagrams({"raw": raw} if self.calibrations is None else {"raw": raw, "calibrated": found}),
+        )
 
 
-def load(directory: str | Path, *, checkpoint: str = "best", device: str = "auto") -> Fitted:
+def load(directory: str | Path, *, checkpoint: str = "best", device: str = "auto", raw: bool = False) -> Fitted:
     """Reads a trained run.
 
     Args:
         directory: What `train` or `Fitted.save` wrote.
         checkpoint: Which weights: `best`, `latest`, or `best-TASK` where those were kept.
         device: Where the model shall be.
+        raw: Whether predictions stay as they are where the run declares a calibration.
 
     Raises:
-        CheckpointError: If there is no run, it has no such checkpoint yet, or a file is damaged.
+        CheckpointError: If there is no run, it has no such checkpoint yet, its calibration is not fitted yet, or a file is
+            damaged.
     """
     place = RunDirectory(Path(directory))
     config = place.read_config()
@@ -206,7 +254,8 @@ def load(directory: str | Path, *, checkpoint: str = "best", device: str = "auto
     preprocessing = Preprocessing.load(place.preprocessing)
     model = build_model(config, preprocessing)
     model.load_state_dict(read_checkpoint(file, parts=["model"])["model"])
-    return Fitted(config, preprocessing, model, resolve_device(device))
+    calibrations = None if raw else read_calibrations(file, config.calibration)
+    return Fitted(config, preprocessing, model, resolve_device(device), calibrations)
 
 
 class _Counter:

@@ -33,7 +33,7 @@ class Prepared(NamedTuple):
     Args:
         preprocessing: Fitted on the training rows; holds the fitted tasks.
         rows: Encoded rows of each part (train, and valid and test where there are any).
-        tables: Table of each part; of a split, all of it.
+        tables: Table of each part.
     """
 
     preprocessing: Preprocessing
@@ -58,7 +58,8 @@ def prepare(config: RunConfig, cache: Path, *, sources: Mapping[str, Table] | No
     tables |= dict.fromkeys(masks, tables["train"])
     train = PartTable(tables["train"], masks["train"]) if masks else tables["train"]
     preprocessing = _fitted(config, bound_schema(config, train), train, cache, say)
-    return Prepared(preprocessing, _encoded(tables, masks, preprocessing, cache, say), tables)
+    rows = _encoded(tables, masks, preprocessing, cache, say)
+    return Prepared(preprocessing, rows, tables | {part: PartTable(tables[part], mask) for part, mask in masks.items()})
 
 
 def cache_folder(config: RunConfig, directory: Path) -> Path:

@@ -15,6 +15,7 @@ from polytask.data import Loader, Preprocessing, Rows, Table
 from polytask.lock import locked
 from polytask.run._bias import fit_bias, write_curve
 from polytask.run._build import build_balancer, build_model, build_update
+from polytask.run._calibrate import calibrate_run
 from polytask.run._directory import RunDirectory
 from polytask.run._prepare import Prepared, cache_folder, prepare
 from polytask.train import Trainer
@@ -83,6 +84,7 @@ def train(
         if not place.checkpoint("latest").exists():  # else it belongs to those weights, whatever the table holds now
             prepared.preprocessing.save(place.preprocessing)
         trained = _fit(config, prepared, place, progress=progress)
+        calibrate_run(place, config, prepared)
         write_curve(place, prepared.rows["train"], device=config.plan.device)
         result = {"step": trained.step, "epoch": trained.epoch, "best": trained.best, "seconds": trained.seconds}
         place.write_result({"length": _length(config), "trained": result})

@@ -85,7 +85,7 @@ def test_claims_of_the_papers_own_numbers_hold(modules):
 def test_bias_is_shrunk_by_a_share_of_means(modules):
     random = np.random.default_rng(0)
     found = {"ESMM": {"bias": 0.4 + 0.02 * random.normal(size=20)}, "dr": {"bias": -0.1 + 0.02 * random.normal(size=20)}}
-    claim = modules[1].shrunk(found, "dr")
+    claim = modules[1].shrunk(found, "dr", "ESMM")
     assert claim["value"] == pytest.approx(1 - abs(found["dr"]["bias"].mean()) / found["ESMM"]["bias"].mean())
     assert claim["interval"][0] < claim["value"] < claim["interval"][1]
     assert 0.7 < claim["interval"][0] < claim["interval"][1] < 0.8

@@ -30,7 +30,7 @@ NUMERIC = ("match", "freshness", "price", "fame")
 IDS = ("query_id", "item_id", "item_category")
 BATCH, LR, EMBEDDING, HIDDEN = 1024, 3e-3, 8, (64, 32)
 LOOP = {"rows": 100_000, "epochs": 4, "rounds": 5}
-LONG = {"rows": 1_000_000, "epochs": 2}
+LONG = {"rows": 1_000_000, "epochs": 1}
 QUICK = {"rows": 20_000, "epochs": 1, "rounds": 1}
 RANDOM = 0.05
 """Share of sessions in random order in the worlds of the arm that needs them: in every round of its loop too."""

@@ -30,7 +30,7 @@ from scipy.stats import t as student
 TOWERS = ("shallow tower, logit", "shallow tower, product")
 BASELINES = tuple(arm for arm in ARMS if arm.startswith(("no correction", "feature", "adversary")))
 CAVEAT = (
-    f"Simulated; {LOOP['rows']:,} rows a round and {LOOP['epochs']} passes, {LONG['rows']:,} rows and {LONG['epochs']} passes "
+    f"Simulated; {LOOP['rows']:,} rows a round and {LOOP['epochs']} passes, {LONG['rows']:,} rows and one pass "
     "for curves; one rate for all, not tuned. The arm with random rows has 5 % of sessions in random order in every round (for "
     "its curve 10 %). NDCG is of the first 10 by true relevance, without random sessions. calibration: mean served score over clicks "
     "of the log."

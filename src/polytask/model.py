@@ -75,6 +75,7 @@ class MultiTaskModel(nn.Module):
         self.bias = bias
         if bias is not None:
             bias.attach(heads.tasks, heads.in_features)
+            _check_labels(bias, self.space)
 
     @classmethod
     def build(
@@ -236,6 +237,13 @@ def _known_options(kind: type, options: Mapping[str, Any], what: str) -> dict[st
         if option not in known:
             raise ConfigError(message(f"Unknown option of {what}.", received=repr(option), way_out=nearest(option, known)))
     return dict(options)
+
+
+def _check_labels(bias: Bias, space: Space) -> None:
+    given = [task.given for task in space.tasks if task.given in bias.tasks]
+    if given and bias.changes_labels and not isinstance(space, Clicked):
+        expected = f"{type(space).__name__} goes by the labels of {given[0]!r}, which {type(bias).__name__} makes others of."
+        raise ConfigError(message(expected, received="both", way_out="Take the space 'clicked', or the bias 'shallow_tower'."))
 
 
 def _check_fit(encoders: Sequence[nn.Module], sharing: Sharing, heads: Heads, space: Space) -> None:

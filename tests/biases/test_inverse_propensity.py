@@ -6,6 +6,8 @@ from biases.positions import COLUMNS, batch, features, model, position_id
 from polytask.batch import Batch, Labels
 from polytask.biases import Counts, InversePropensity, fit_position_model
 from polytask.errors import ConfigError, DataError, PolytaskError
+from polytask.model import MultiTaskModel
+from polytask.tasks import Binary
 
 TABLE = [1.0, 0.5, 0.2]
 
@@ -154,6 +156,15 @@ def test_estimation_needs_clicks():
 def test_what_cannot_be_is_refused(options, text):
     with pytest.raises(ConfigError, match=text):
         InversePropensity(COLUMNS, columns=["position", "device"], tasks=["click"], **options)
+
+
+def test_a_space_that_reads_clicks_off_labels_is_refused():
+    tasks = (Binary("click"), Binary("buy", given="click"))
+    bias = {"name": "inverse_propensity", "columns": ["position"], "tasks": ["click"], "examination": TABLE}
+    with pytest.raises(ConfigError, match="'clicked'"):
+        MultiTaskModel.build(COLUMNS, tasks, bias=bias, space="entire_space")
+    assert MultiTaskModel.build(COLUMNS, tasks, bias=bias, space="clicked").bias
+    assert MultiTaskModel.build(COLUMNS, tasks, bias=bias | {"tasks": ["buy"]}, space="entire_space").bias
 
 
 def test_unnamed_tasks_keep_their_labels():

@@ -67,6 +67,9 @@ class Bias(nn.Module, ABC):
     needs_fit: ClassVar[bool] = False
     """Whether `fit` must see the training rows before training begins."""
 
+    changes_labels: ClassVar[bool] = False
+    """Whether `labels` makes others of them, which a space that goes by labels of a click could not read."""
+
     def __init__(
         self,
         preprocessing: FittedColumns,

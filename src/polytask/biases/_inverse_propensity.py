@@ -29,7 +29,8 @@ class InversePropensity(Bias):
 
     Prefer it where examination is known better than a model can learn it beside relevance, as with randomised traffic. Not where
     deep positions have few clicks, which then carry most of the loss: a `ShallowTower` has less variance. Nor with balancers that
-    take the logarithm of a loss: this one may be negative, where the model is sure of a click that counts many times.
+    take the logarithm of a loss: this one may be negative, where the model is sure of a click that counts many times. Of spaces
+    it goes with `clicked` only where another task is given a named one: the others read clicks off the labels.
 
     Cost: nothing in a step; one pass over the training rows before training, where examination is estimated.
 
@@ -65,6 +66,7 @@ class InversePropensity(Bias):
     """
 
     needs_fit: ClassVar[bool] = True
+    changes_labels: ClassVar[bool] = True
 
     def __init__(
         self,

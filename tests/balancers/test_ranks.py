@@ -1,14 +1,25 @@
 """Data parallelism: two processes decide and train as one process on the joined batch."""
 
+import copy
+
 import pytest
 import torch
 from torch import distributed as dist
 from torch import multiprocessing, nn
 
+from polytask.balancers import GradDrop, MetaBalance
 from polytask.balancers._gradient import GramianBalancer
 
 TASKS = ("a", "b", "c")
-MEASURES = ["junction", "last_layer", {"name": "sketched", "rank": 3}, {"name": "all_layers", "rank": 3}, "parameters"]
+AT_COORDINATES = {"graddrop": GradDrop(TASKS, measure="parameters"), "metabalance": MetaBalance(TASKS, main="b")}
+MEASURES = [
+    "junction",
+    "last_layer",
+    {"name": "sketched", "rank": 3},
+    {"name": "all_layers", "rank": 3},
+    "parameters",
+    *AT_COORDINATES,
+]
 
 pytestmark = pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="torch has no gloo here")
 
@@ -43,7 +54,8 @@ def data():
 def steps(model, measure, rows, *, missing=()):
     """Two backward passes that accumulate."""
     x, y = data()
-    balancer, weights = Inverse(TASKS, measure=measure), []
+    balancer = copy.deepcopy(AT_COORDINATES[measure]) if str(measure) in AT_COORDINATES else Inverse(TASKS, measure=measure)
+    weights = []
     for _ in range(2):
         outputs = model(x[rows])
         losses = {

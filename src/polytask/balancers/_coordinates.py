@@ -10,6 +10,7 @@ from torch import Tensor
 
 from polytask.balancers._comparing import ComparingBalancer
 from polytask.balancers._cut import Cut, only
+from polytask.balancers._ranks import across_ranks, world_size
 from polytask.balancers.measures import AtParameters
 from polytask.errors import ConfigError, message, nearest
 
@@ -19,7 +20,9 @@ Places = Literal["junction", "parameters"]
 class CoordinateBalancer(ComparingBalancer):
     """A function from the tasks' gradients, coordinate by coordinate, to one gradient.
 
-    What belongs to one task gets that task's own gradient. A task whose gradient is not finite counts as zero.
+    What belongs to one task gets that task's own gradient. A task whose gradient is not finite counts as zero. With data
+    parallelism gradients of parameters are averaged over ranks first; at the junction each rank has rows of its own, and what is
+    made of them is averaged.
 
     Args:
         tasks: Names of the k tasks.
@@ -63,11 +66,13 @@ class CoordinateBalancer(ComparingBalancer):
         return weights
 
     def _exact(self, parts: Cut, penalty: Tensor | None) -> Tensor:
-        measured = AtParameters()(parts)
-        rows = dict(zip(measured.places, measured.features, strict=True))
-        blocks, weights = self._combined(rows, parts.losses, parts.names)
-        parts.write([] if measured.exact is None else measured.exact.back([blocks[place] for place in measured.places]), penalty)
-        return weights
+        measured, losses, names = AtParameters()(parts), parts.losses, parts.names
+        exact = measured.exact
+        if world_size() > 1:
+            measured, losses, names = across_ranks(measured, losses.to(measured.gramian.dtype), names, self.tasks)
+        blocks, weights = self._combined(dict(zip(measured.places, measured.features, strict=True)), losses, names)
+        parts.write([] if exact is None else exact.back([blocks[place] for place in exact.places]), penalty)
+        return weights[[names.index(name) for name in parts.names]]
 
     @torch.no_grad()
     def _combined(

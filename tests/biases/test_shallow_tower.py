@@ -5,8 +5,12 @@ import torch
 from scipy.optimize import brentq
 
 from biases.positions import batch, elsewhere, features, model, position_id
+from polytask.balancers import BALANCERS, Equal
+from polytask.batch import Labels
 from polytask.biases import Seen, logit_of_product
 from polytask.errors import ConfigError
+from polytask.optimizers import build_optimizer
+from polytask.train import train_step
 
 
 def tower(link="logit", dropout=0.0, **options):
@@ -82,6 +86,32 @@ def test_gradients_of_the_tower(link):
         expected = 10 * float(slope[at].sum().detach()) / len(p)
         assert float(own.main[0].grad[position_id(value)]) == pytest.approx(expected, rel=1e-4)
     assert not own.main[0].grad[:3].any()
+
+
+@pytest.mark.parametrize("name", ["upgrad", "graddrop", "imtl_g"])
+def test_the_tower_learns_from_its_own_loss_whoever_balances(name):
+    found, rows = tower("product"), batch()
+    optimizer = torch.optim.SGD(found.parameters(), lr=0.0)
+    expected = []
+    for balancer in (Equal(["buy", "click", "watch"]), BALANCERS[name](["buy", "click", "watch"])):
+        train_step(found.train(), balancer, optimizer, rows)
+        expected.append([parameter.grad.clone() for parameter in found.bias.parameters()])
+    for plain, balanced in zip(*expected, strict=True):
+        assert plain.any()
+        torch.testing.assert_close(balanced, plain)
+
+
+def test_a_batch_without_labels_of_its_task_leaves_the_tower_as_it_was():
+    found, rows = tower(), batch()
+    nothing = Labels.of(torch.full((40,), torch.nan))
+    balancer = Equal(["buy", "click", "watch"])
+    optimizer = build_optimizer(found, balancer, lr=0.1)
+    train_step(found.train(), balancer, optimizer, rows)
+    before = [parameter.detach().clone() for parameter in found.bias.parameters()]
+    train_step(found, balancer, optimizer, rows._replace(labels={**rows.labels, "click": nothing}))
+    assert all(torch.equal(value, parameter) for value, parameter in zip(before, found.bias.parameters(), strict=True))
+    train_step(found, balancer, optimizer, rows)
+    assert not torch.equal(before[0], next(found.bias.parameters()))
 
 
 def test_a_product_of_probabilities_holds_where_single_precision_would_not():

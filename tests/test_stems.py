@@ -45,7 +45,7 @@ def test_every_public_class_is_final_and_documented(family):
         assert len(inspect.getdoc(method) or "") > 200, f"{family}.{name} says too little"
 
 
-@pytest.mark.parametrize("family", ["balancers", "biases", "sharing", "spaces", "tasks"])
+@pytest.mark.parametrize("family", ["balancers", "biases", "fusion", "sharing", "spaces", "tasks"])
 def test_every_part_for_a_loop_of_ones_own_is_a_name_of_the_package(family):
     for method in registry(family).values():
         assert getattr(polytask, method.__name__) is method

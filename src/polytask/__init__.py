@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from polytask.data import Categorical, MultiValued, Numeric, Schema, open_table
     from polytask.encoders import Tabular
     from polytask.errors import CheckpointError, ConfigError, DataError, DivergenceError, PolytaskError
+    from polytask.fusion import Fusion, MonotoneProduct, MonotoneSum, OnePlusProduct, WeightedProduct, WeightedSum
     from polytask.model import MultiTaskModel
     from polytask.run import Fitted, fit, load
     from polytask.sharing import (
@@ -144,6 +145,7 @@ _HOMES = {
     "data": ("Categorical", "MultiValued", "Numeric", "Schema", "open_table"),
     "encoders": ("Tabular",),
     "errors": ("CheckpointError", "ConfigError", "DataError", "DivergenceError", "PolytaskError"),
+    "fusion": ("Fusion", "MonotoneProduct", "MonotoneSum", "OnePlusProduct", "WeightedProduct", "WeightedSum"),
     "model": ("MultiTaskModel",),
     "run": ("Fitted", "fit", "load"),
     "sharing": (
@@ -238,6 +240,7 @@ __all__ = [
     "FairGrad",
     "Fitted",
     "Fixed",
+    "Fusion",
     "GainSchedule",
     "Geometric",
     "GradDrop",
@@ -251,12 +254,15 @@ __all__ = [
     "MetaBalance",
     "MoCo",
     "MoDo",
+    "MonotoneProduct",
+    "MonotoneSum",
     "MultiTaskModel",
     "MultiValued",
     "Multiclass",
     "NashMTL",
     "Numeric",
     "OMoE",
+    "OnePlusProduct",
     "Ordinal",
     "Oversample",
     "PCGrad",
@@ -288,6 +294,8 @@ __all__ = [
     "UncertaintySoft",
     "UnclickedNegative",
     "Value",
+    "WeightedProduct",
+    "WeightedSum",
     "__version__",
     "fit",
     "load",

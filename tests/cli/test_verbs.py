@@ -88,7 +88,7 @@ def test_a_full_disk_leaves_nothing(trained, feed, command, tmp_path):
 
 def test_list(polytask):
     text = polytask("list").stdout
-    for word in ("binary", "mmoe", "uncertainty", "tabular", "auc", "census_income"):
+    for word in ("binary", "mmoe", "uncertainty", "tabular", "auc", "census_income", "weighted_product", "snips"):
         assert word in text
     found = json.loads(polytask("list", "sharing", "--json").stdout)
     assert found["sharing"].keys() >= {"single_task", "shared_bottom", "mmoe", "ple", "omoe"}

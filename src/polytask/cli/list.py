@@ -39,10 +39,18 @@ def _families() -> dict[str, dict[str, Any]]:
     from polytask.calibration import CALIBRATIONS
     from polytask.config import FAMILIES
     from polytask.data.catalog import DATASETS
+    from polytask.fusion import FUSIONS
     from polytask.metrics import METRICS
+    from polytask.policies import ESTIMATORS
 
     families = {family.rpartition(".")[2]: dict(found.members) for family, found in FAMILIES.items()}
-    return families | {"calibration": dict(CALIBRATIONS), "metric": dict(METRICS), "dataset": dict(DATASETS)}
+    return families | {
+        "calibration": dict(CALIBRATIONS),
+        "metric": dict(METRICS),
+        "fusion": dict(FUSIONS),
+        "estimator": dict(ESTIMATORS),
+        "dataset": dict(DATASETS),
+    }
 
 
 def _families_out(families: dict[str, dict[str, Any]], json: bool) -> None:

@@ -54,7 +54,7 @@ class FeaturesSection(Section):
 class CalibrationSection(Section):
     """`[calibration]`: predicted probabilities that come true as often as they say."""
 
-    name: str = Field(description="Which calibration: temperature, platt or isotonic.")
+    name: str = Field(description="Which calibration; `polytask list calibration` shows them.")
     skip: tuple[str, ...] = Field((), description="Tasks and joint predictions that stay as they are.")
     joint: bool = Field(
         True, description="Calibrates joint predictions such as `click_and_buy` on all rows; else they stay as they are."

@@ -87,7 +87,7 @@ class EntireSpacePaths(Space):
         names = [name for name in self._learnt.names if name not in self.actions]
         heads = [(name, name) for name in names]
         heads += [(head, name) for name in self.actions for head in (self._head_of_actions[name], name, f"{name}_otherwise")]
-        logits = torch.stack([logits_on(outputs, head, rows[whose]) for head, whose in heads])
+        logits = logits_on(outputs, [head for head, _ in heads], [rows[whose] for _, whose in heads])
         logs = logsigmoid(torch.stack([logits, -logits]))  # 2 h n: that it happens, that it does not
         found = dict(zip(names, logs.unbind(1), strict=False))
         for place, name in enumerate(self.actions):

@@ -1,6 +1,6 @@
 """The likelihood of whole chains, on every row on which it is known whether they happened."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -21,7 +21,7 @@ def joint_losses(
 ) -> dict[str, Float[Tensor, ""]]:
     """`-mean_i log p(y_i)` of each step of a tree, where y says whether the step and all before it happened.
 
-    All steps are computed at once: logarithms on one tensor, then a sum or two for each level of the tree.
+    All steps are computed at once: logarithms on one tensor, then two sums for each step.
 
     Args:
         tree: The steps.
@@ -47,15 +47,16 @@ def joint_losses(
 
 def log_odds(tree: Tree, outputs: Mapping[str, Tensor], rows: Rows) -> tuple[Float[Tensor, "k n"], Float[Tensor, "k n"]]:
     """`log p` and `log(1 - p)` of steps whose heads give log-odds; one logarithm of one tensor."""
-    logits = torch.stack([logits_on(outputs, name, rows[name]) for name in tree.names])
+    logits = logits_on(outputs, tree.names, [rows[name] for name in tree.names])
     happens, fails = logsigmoid(torch.stack([logits, -logits])).unbind()
     return happens, fails
 
 
-def logits_on(outputs: Mapping[str, Tensor], name: str, rows: Bool[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """Log-odds of a head, in at least float32; zeros outside of some rows, so that nothing that stands there matters."""
-    logit = outputs[name].squeeze(1)
-    return torch.where(rows, logit.float() if logit.dtype in (torch.float16, torch.bfloat16) else logit, 0.0)
+def logits_on(outputs: Mapping[str, Tensor], names: Sequence[str], rows: Sequence[Bool[Tensor, " n"]]) -> Float[Tensor, "h n"]:
+    """Log-odds of some heads, in at least float32; zeros outside of each one's rows: what stands there does not matter."""
+    logits = torch.cat([outputs[name] for name in names], 1).T
+    logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    return torch.where(torch.stack(list(rows)), logits, 0.0)
 
 
 def _counted(rows: Bool[Tensor, " n"], labels: Labels) -> Bool[Tensor, " n"]:

@@ -64,8 +64,6 @@ class Tree:
         steps.sort(key=lambda task: len(self.chains[task.name]))  # stable: within a level as declared
         self.names = tuple(task.name for task in steps)
         self.parent = {task.name: task.given for task in steps}
-        depths = [len(self.chains[name]) for name in self.names]
-        self._levels = [[place for place, found in enumerate(depths) if found == depth] for depth in sorted(set(depths))]
 
     def space(self, task: Task, known: Mapping[str, Known]) -> Known:
         """Whether rows are in a task's sample space.
@@ -122,18 +120,13 @@ class Tree:
             happens: `log p_j` of each step given the one before, in the order of `names`.
             fails: `log(1 - p_j)`.
         """
-        all_of_it: list[Tensor] = []
-        not_all: list[Tensor] = []
-        places = {name: place for place, name in enumerate(self.names)}
-        for level in self._levels:
-            rows = slice(level[0], level[-1] + 1)
-            above = [self.parent[self.names[place]] for place in level]
-            if above[0] is None:
-                all_of_it += happens[rows].unbind()
-                not_all += fails[rows].unbind()
-                continue
-            before = torch.stack([all_of_it[places[str(parent)]] for parent in above])
-            failed = torch.stack([not_all[places[str(parent)]] for parent in above])
-            all_of_it += (before + happens[rows]).unbind()
-            not_all += torch.logaddexp(failed, before + fails[rows]).unbind()
-        return torch.stack(all_of_it), torch.stack(not_all)
+        all_of_it: dict[str, Tensor] = {}
+        not_all: dict[str, Tensor] = {}
+        for name, happens_then, fails_then in zip(self.names, happens.unbind(), fails.unbind(), strict=True):
+            parent = self.parent[name]
+            if parent is None:
+                all_of_it[name], not_all[name] = happens_then, fails_then
+            else:
+                all_of_it[name] = all_of_it[parent] + happens_then
+                not_all[name] = torch.logaddexp(not_all[parent], all_of_it[parent] + fails_then)
+        return torch.stack(list(all_of_it.values())), torch.stack(list(not_all.values()))

@@ -25,6 +25,8 @@ from polytask.model import MultiTaskModel
 from polytask.monitors import Observer, news
 from polytask.optimizers import WeightAverage
 from polytask.precision import resolve_precision
+from polytask.spaces import Joint
+from polytask.tasks import Task
 from polytask.train._interruption import Interrupted, Watch, watching
 from polytask.train._judge import Best, Judge
 from polytask.train._keeper import Keeper
@@ -117,7 +119,7 @@ class Trainer:
         self.optimizer, self.schedule = optimizer, schedule
         self._given_callbacks = tuple(callbacks)
         self._callbacks: tuple[Callback, ...] = ()
-        judged = [*model.tasks, *model.space.joints()]
+        judged: list[Task | Joint] = [*model.tasks, *model.space.joints()]
         self._judge = Judge(judged, main=self.plan.main, patience=self.plan.patience, per_task=self.plan.best_per_task)
         self._meter, self._position = Meter(), _Position()
         self._watch, self._keeper = Watch(), Keeper(None, {})

@@ -29,8 +29,9 @@ class AITM(Sharing):
 
     Source: Xi et al., KDD 2021, the AIT module; g has an activation and h1 to h3 have no bias, as in its authors' code.
 
-    Differs: each link has maps of its own (the authors' code has a single link). The penalty on predictions that break the order
-    of the steps is of predictions: `space = "division"` has it (`order_penalty`), and labels of whole ways as the authors have. Other public code takes `<h1(u), h3(u)>` for the score.
+    Differs: each link has maps of its own (the authors' code has a single link). The penalty on predictions that break the
+    order of the steps is of predictions: `space = "division"` has it (`order_penalty`), and labels of whole ways as the authors
+    have. Other public code takes `<h1(u), h3(u)>` for the score.
 
     `Shared.gates` are the pair of weights: what is the task's own, what was handed on. A tower or link that feeds a later task
     counts as shared.

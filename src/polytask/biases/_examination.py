@@ -64,7 +64,8 @@ def fit_position_model(counts: Counts, *, max_steps: int = 2000, tolerance: floa
 
     Prefer it where alike things were shown at several positions and no traffic is random. Not where each thing has its own place,
     or is seen a few times only: there relevance fits chance. Source: Wang et al., WSDM 2018, "Position Bias Estimation for
-    Unbiased Learning to Rank in Personal Search", section 3. Extrapolation: Varadhan and Roland, Scand. J. Stat. 2008, scheme S3.
+    Unbiased Learning to Rank in Personal Search" (its E and M step; section numbers were not at hand).
+    Extrapolation: Varadhan and Roland, Scand. J. Stat. 2008, scheme S3.
 
     Args:
         counts: The log.

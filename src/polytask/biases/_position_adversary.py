@@ -35,7 +35,7 @@ class PositionAdversary(Bias):
     Cost: a small network in training.
 
     Source: Ganin et al., JMLR 2016, "Domain-Adversarial Training of Neural Networks"; as a remedy for position the comparison of
-    Zhao et al., RecSys 2019, table 3.
+    Zhao et al., RecSys 2019, "Recommending What Video to Watch Next".
 
     Differs: one discriminator for all named tasks, of units standardised over the batch, at ten times the rate of the encoder,
     as that of the sharing `adversarial`.

@@ -27,7 +27,7 @@ class PositionFeature(Bias):
 
     Cost: the columns in the encoder.
 
-    Source: the baseline of Zhao et al., RecSys 2019, "Recommending What Video to Watch Next", table 3.
+    Source: a baseline of Zhao et al., RecSys 2019, "Recommending What Video to Watch Next".
 
     Args:
         preprocessing: Fitted columns, the bias columns among the categorical ones.

@@ -91,6 +91,8 @@ def test_the_earlier_relevance_agrees_as_asked(agreement):
     logit = np.log(world.relevance / (1 - world.relevance)).ravel()
     assert np.corrcoef(logit, world.earlier.ravel())[0, 1] == pytest.approx(agreement, abs=1e-9)
     assert logit.std() == pytest.approx(1.5)
+    flat = Positions(seed=4, agreement=agreement, steepness=0.4).relevance
+    assert np.log(flat / (1 - flat)).std() == pytest.approx(0.4)
 
 
 def test_another_ranking_makes_its_own_log(world):
@@ -111,6 +113,7 @@ def test_another_ranking_makes_its_own_log(world):
         ({"num_positions": 16}, "num_positions <= num_candidates"),
         ({"pool": 500}, "pool <= num_items"),
         ({"rate": 0.0}, "rate"),
+        ({"steepness": 0.0}, "steepness"),
         ({"agreement": 1.1}, "agreement"),
         ({"noise": -1.0}, "noise"),
         ({"randomised": 1.5}, "randomised"),

@@ -20,8 +20,6 @@ _BLOCK_SESSIONS = 2048
 _EXAMINATION = {"phone": 1.0, "tablet": 0.7, "desktop": 0.5}
 _DEVICE_SHARE = (0.6, 0.1, 0.3)
 _NUM_CATEGORIES = 8
-_STEEPNESS = 1.5
-"""Standard deviation of the logit of relevance: with it an AUC of about .8 is the best that can be had."""
 _NUMERIC = ("match", "freshness", "price", "fame")
 
 
@@ -58,6 +56,7 @@ class Positions(Simulator):
         num_candidates: Candidates of a session, of which the best `num_positions` are shown.
         num_positions: Items shown.
         rate: Mean relevance of a candidate.
+        steepness: Standard deviation of the logit of relevance; with 1.5 an AUC of about .8 is the best that can be had.
         examination: Exponent by device of `position ** -decay`, the probability that a position is looked at; 0 for no bias.
             Those not given keep theirs.
         agreement: Correlation of the earlier relevance with the logit of the true one, in [-1, 1].
@@ -80,6 +79,7 @@ class Positions(Simulator):
     num_candidates: int = 15
     num_positions: int = 10
     rate: float = 0.3
+    steepness: float = 1.5
     examination: Mapping[str, float] = field(default_factory=dict)
     agreement: float = 0.3
     noise: float = 0.5
@@ -91,6 +91,7 @@ class Positions(Simulator):
         if not self.num_positions <= self.num_candidates <= self.pool <= self.num_items:
             received = (self.num_positions, self.num_candidates, self.pool, self.num_items)
             raise ConfigError(message("Needs num_positions <= num_candidates <= pool <= num_items.", received=received))
+        require(self.steepness > 0, "'steepness' must be above 0.", self.steepness)
         require(0 < self.rate < 1, "'rate' must lie between 0 and 1.", self.rate)
         require(-1 <= self.agreement <= 1, "'agreement' must lie in [-1, 1].", self.agreement)
         require(self.noise >= 0, "'noise' must be at least 0.", self.noise)
@@ -159,7 +160,7 @@ class Positions(Simulator):
         other = fame - 0.6 * price + 0.5 * taste[self._columns["item_category"]]
         other = _standard(_standard(other) - np.mean(_standard(other) * true) * true)
         earlier = self.agreement * true + np.sqrt(1 - self.agreement**2) * other
-        logit = _STEEPNESS * true
+        logit = self.steepness * true
         logit += offset_for(self.rate, logit, np.ones_like(logit), 0.0)
         shape = (self.num_queries, self.pool)
         return logit.reshape(shape), earlier.reshape(shape)

@@ -30,12 +30,11 @@ def try_space(method: Method | None, tasks: Sequence[Task], mistakes: Mistakes) 
         tasks: The declared tasks.
         mistakes: Where mistakes are noted.
     """
-    names = [task.name for task in tasks]
-    if method is None or any(mistake.place.startswith("task") for mistake in mistakes.found):
-        return names
-    with mistakes.noting("space"):
-        names = [task.name for task in SPACES[method.name](tasks, **method.options).tasks]
-    return names
+    made = tuple(tasks)
+    if method is not None and not any(mistake.place.startswith("task") for mistake in mistakes.found):
+        with mistakes.noting("space"):
+            made = SPACES[method.name](tasks, **method.options).tasks
+    return [task.name for task in made]
 
 
 def try_bias(method: Method | None, tasks: Sequence[Task], mistakes: Mistakes) -> None:

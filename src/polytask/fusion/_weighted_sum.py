@@ -17,8 +17,8 @@ class WeightedSum(Fusion):
 
     Prefer it where a weight is what an event is worth (a click 0.02, an order 1.50) and predictions are calibrated
     probabilities of events on the row: then the score is the expected value, and no other order earns more. For purchases that
-    is the joint `click_and_buy`, not `buy`, which is given a click. Not where the scales of predictions differ and drift: the largest
-    decides alone (`weighted_product`).
+    is the joint `click_and_buy`, not `buy`, which is given a click. Not where the scales of predictions differ and drift: the
+    largest decides alone (`weighted_product`).
 
     Cost: one multiplication a prediction.
 

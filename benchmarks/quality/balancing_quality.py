@@ -41,7 +41,10 @@ NEEDS = {  # what a balancer cannot do without, from the names of the tasks
     "metabalance": lambda tasks: {"main": tasks[0]},
 }
 SINGLE, EQUAL = "single_task", "equal"
-CAVEAT = "One shared bottom; options of balancers are their defaults; learning rates are chosen, weight decay and sizes are not."
+CAVEAT = (
+    "One shared bottom; options of balancers are their defaults; learning rates are chosen, weight decay and sizes are not. "
+    "cosine_gate, metabalance and auxiliary_decay serve their main task, the first; delta_m is of all tasks."
+)
 
 
 def names_of(work: str) -> list[str]:

@@ -29,7 +29,10 @@ SHARE = np.array([0.6, 0.1, 0.3])
 NUMERIC = ("match", "freshness", "price", "fame")
 IDS = ("query_id", "item_id", "item_category")
 BATCH, LR, EMBEDDING, HIDDEN = 1024, 3e-3, 8, (64, 32)
-LOOP = {"rows": 100_000, "epochs": 4, "rounds": 5}
+FIRST = {"rows": 100_000, "epochs": 4, "rounds": 0, "kept": 1}
+LOOP = {"rows": 40_000, "epochs": 2, "rounds": 5, "kept": 6}
+FORGETFUL = {"rows": 50_000, "epochs": 4, "rounds": 5, "kept": 1}
+"""A loop that keeps the newest log alone."""
 LONG = {"rows": 1_000_000, "epochs": 1}
 QUICK = {"rows": 20_000, "epochs": 1, "rounds": 1}
 RANDOM = 0.05
@@ -49,12 +52,11 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "inverse propensity, random": PROPENSITY | {"random": "randomised"},
     "shallow tower, logit, no drop-out": TOWER | {"dropout": 0.0},
     "shallow tower, product, no drop-out": TOWER | {"link": "product", "dropout": 0.0},
-    "shallow tower, logit, as published": TOWER,
     "shallow tower, product, as published": TOWER | {"link": "product"},
 }
-ONCE = tuple(arm for arm in ARMS if "no drop-out" in arm or "as published" in arm)
+ONCE = ("inverse propensity, random", *(arm for arm in ARMS if "no drop-out" in arm or "as published" in arm))
 """Arms that are trained on the first log only."""
-CURVES = ("shallow tower, logit", "shallow tower, product", "shallow tower, product, as published", "EM", "random rows")
+CURVES = ("shallow tower, logit", "shallow tower, product", "EM", "random rows")
 
 
 class Job(NamedTuple):
@@ -68,11 +70,9 @@ class Job(NamedTuple):
 
     @property
     def sizes(self) -> dict[str, int]:
-        sizes = dict(LOOP if self.what == "loop" else LONG)
+        sizes = dict({"first": FIRST, "loop": LOOP, "forgetful": FORGETFUL, "curve": LONG}[self.what])
         if self.quick:
-            sizes |= {name: QUICK[name] for name in sizes}
-        if self.arm in ONCE and self.what == "loop":
-            sizes["rounds"] = 0
+            sizes |= {name: QUICK[name] for name in sizes if name in QUICK}
         return sizes
 
     @property
@@ -97,7 +97,7 @@ def run(job: Job) -> Job:
         return job
     torch.set_num_threads(1)
     started = time.process_time()
-    found = looped(job) if job.what == "loop" else curve(job)
+    found = curve(job) if job.what == "curve" else looped(job)
     found["seconds"] = time.process_time() - started
     job.file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(job.file) as scratch:
@@ -115,7 +115,7 @@ def looped(job: Job) -> dict[str, Any]:
             first.append(fitted.served(log).mean() / log["click"].to_numpy().mean())
         return fitted.served
 
-    rounds = closed_loop(world, train, rows=sizes["rows"], rounds=sizes["rounds"])
+    rounds = closed_loop(world, train, rows=sizes["rows"], rounds=sizes["rounds"], kept=sizes["kept"])
     return {
         "spearman": float(spearmanr(rounds[0].scores.ravel(), world.relevance.ravel()).statistic),
         "ndcg": [found.ndcg for found in rounds],

@@ -2,8 +2,8 @@
 
 Each world is one of `polytask.data.synthetic.Positions`: a seed. Every remedy has the same network, rows, passes and rate; none
 was tuned. (a) A model learns from the log of the earlier policy; its served scores are held against true relevance. (b) From a
-longer log the curve of examination is recovered. (c) The model ranks, is trained on the log of what it showed, ranks again, five
-times. Intervals are of Student over worlds; differences are paired by world.
+longer log the curve of examination is recovered. (c) The model ranks, is trained on all logs so far, ranks again, five times; two
+also in a loop that keeps the newest log alone. Intervals are of Student over worlds; differences are paired by world.
 
 "As published" is the shallow tower whose dropped rows teach the model too; ours only teach what missing columns are worth.
 
@@ -22,18 +22,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path[1:1] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import numpy as np
-from _position_arms import ARMS, CURVES, LONG, LOOP, ONCE, QUICK, Job, errors, floor, read, run
+from _position_arms import ARMS, CURVES, FIRST, FORGETFUL, LONG, LOOP, ONCE, QUICK, Job, errors, floor, read, run
 from _record import record, row
 from _runs import train_missing
 from scipy.stats import t as student
 
+FORGETFUL_ARMS = ("no correction", "shallow tower, product")
 TOWERS = ("shallow tower, logit", "shallow tower, product")
 BASELINES = tuple(arm for arm in ARMS if arm.startswith(("no correction", "feature", "adversary")))
 CAVEAT = (
-    f"Simulated; {LOOP['rows']:,} rows a round and {LOOP['epochs']} passes, {LONG['rows']:,} rows and one pass "
-    "for curves; one rate for all, not tuned. The arm with random rows has 5 % of sessions in random order in every round (for "
-    "its curve 10 %). NDCG is of the first 10 by true relevance, without random sessions. calibration: mean served score over clicks "
-    "of the log."
+    f"Simulated. (a): {FIRST['rows']:,} rows, {FIRST['epochs']} passes; (b): {LONG['rows']:,} rows, one pass; (c): {LOOP['rows']:,} "
+    f"new rows a round, {LOOP['epochs']} passes over all so far, or {FORGETFUL['rows']:,} and {FORGETFUL['epochs']} over the newest. One "
+    "rate for all, not tuned. The arm with random rows has 5 % of sessions in random order (for its curve 10 %). NDCG is of the "
+    "first 10 by true relevance, without random sessions. calibration: mean served score over clicks of the log."
 )
 Found = dict[str, np.ndarray]
 """Metrics by name, a number a world."""
@@ -49,13 +50,15 @@ class Runs:
         return [Job(what, arm, seed, str(self.options.work), self.options.quick) for seed in range(self.options.seeds)]
 
     def train(self) -> None:
-        loops = [self.jobs("loop", arm) for arm in self.options.only]
+        loops = [self.jobs("first", arm) for arm in self.options.only]
+        loops += [self.jobs("loop", arm) for arm in self.options.only if arm not in ONCE]
+        loops += [self.jobs("forgetful", arm) for arm in FORGETFUL_ARMS if arm in self.options.only]
         curves = [self.jobs("curve", arm) for arm in CURVES if arm in self.options.only or arm not in ARMS]
         by_world = [job for world in zip(*loops, *curves, strict=True) for job in world]
         self.failed = train_missing(by_world, run, told, processes=self.options.jobs)
 
-    def loops(self, arm: str) -> Found:
-        worlds = [read(job) for job in self.jobs("loop", arm) if job.file.exists()]
+    def loops(self, arm: str, what: str = "first") -> Found:
+        worlds = [read(job) for job in self.jobs(what, arm) if job.file.exists()]
         found = {name: np.array([world[name] for world in worlds]) for name in (worlds[0] if worlds else ())}
         if found:
             found |= {"first": found["ndcg"][:, 0], "last": found["ndcg"][:, -1], "off": abs(np.log(found["calibration"]))}
@@ -81,11 +84,21 @@ def main_rows(runs: Runs) -> list[dict]:
             continue
         entry = row(arm, float(found["spearman"].mean()), "Spearman", interval=interval(found["spearman"]))
         entry |= {"ndcg_first": float(found["first"].mean())}
-        if arm not in ONCE:
-            entry |= {"ndcg_last": float(found["last"].mean()), "ndcg_last_interval": interval(found["last"])}
-            entry |= {"clicks_last": float(found["click_rate"][:, -1].mean())}
+        if loop := runs.loops(arm, "loop"):
+            entry |= {"ndcg_last": float(loop["last"].mean()), "ndcg_last_interval": interval(loop["last"])}
+            entry |= {"clicks_last": float(loop["click_rate"][:, -1].mean())}
         entry |= {"calibration": float(found["calibration"].mean()), "calibration_off": float(found["off"].mean())}
         table.append(entry | {"worlds": len(found["first"]), "cpu_seconds": round(float(found["seconds"].mean()), 1)})
+    return table
+
+
+def forgetful(runs: Runs) -> list[dict]:
+    """NDCG of loops that keep the newest log alone, after the first and the last round."""
+    table = []
+    for arm in FORGETFUL_ARMS:
+        if found := runs.loops(arm, "forgetful"):
+            entry = row(f"newest log alone: {arm}", float(found["last"].mean()), "NDCG", interval=interval(found["last"]))
+            table.append(entry | {"ndcg_first": float(found["first"].mean())})
     return table
 
 
@@ -94,9 +107,10 @@ def differences(runs: Runs) -> list[dict]:
     table = []
     for tower in TOWERS:
         for baseline in BASELINES:
-            mine, theirs = runs.loops(tower), runs.loops(baseline)
-            for metric, unit in (("spearman", "Spearman"), ("last", "NDCG after the last round")) if mine and theirs else ():
-                table.append(paired(tower, baseline, mine[metric], theirs[metric], unit))
+            for what, metric, unit in (("first", "spearman", "Spearman"), ("loop", "last", "NDCG after the last round")):
+                mine, theirs = runs.loops(tower, what), runs.loops(baseline, what)
+                if mine and theirs:
+                    table.append(paired(tower, baseline, mine[metric], theirs[metric], unit))
     return table
 
 
@@ -132,7 +146,9 @@ def claims(runs: Runs) -> list[dict]:
         ours = runs.loops(tower)
         for other in (f"{tower}, no drop-out", f"{tower}, as published"):
             theirs = runs.loops(other)
-            for metric, unit in (("spearman", "Spearman"), ("first", "NDCG"), ("off", "|log calibration|")) if theirs else ():
+            for metric, unit in (
+                (("spearman", "Spearman"), ("first", "NDCG"), ("off", "|log calibration|")) if ours and theirs else ()
+            ):
                 table.append(paired(tower, other, ours[metric], theirs[metric], unit))
     return table
 
@@ -163,7 +179,8 @@ def main() -> None:
     runs = Runs(options)
     if not options.cached:
         runs.train()
-    tables = {"rows": main_rows(runs), "differences": differences(runs), "curves": curve_rows(runs), "drop_out": claims(runs)}
+    tables = {"rows": main_rows(runs), "differences": differences(runs), "curves": curve_rows(runs)}
+    tables |= {"newest_log_alone": forgetful(runs), "drop_out": claims(runs)}
     for entry in (entry for table in tables.values() for entry in table):
         print({key: value for key, value in entry.items() if value not in (None, "")})
     if not (options.quick or options.no_record):

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -17,14 +19,29 @@ def test_the_truth_has_ndcg_one_and_is_clicked_more_than_the_earlier_policy():
     assert rounds[1].click_rate > 1.15 * rounds[0].click_rate
 
 
-def test_each_round_trains_on_the_log_of_the_last_one_only():
+def test_each_round_trains_on_all_logs_so_far():
+    logs = []
+
+    def train(log):
+        logs.append(log)
+        return lambda candidates: candidates["match"].to_numpy()
+
+    closed_loop(WORLD, train, rows=2_000, rounds=3)
+    assert [log.num_rows for log in logs] == [2_000, 4_000, 6_000, 8_000]
+    assert all(after.slice(0, before.num_rows).equals(before) for before, after in pairwise(logs))
+    logs.clear()
+    closed_loop(WORLD, train, rows=2_000, rounds=3, kept=2)
+    assert [log.num_rows for log in logs] == [2_000, 4_000, 4_000, 4_000]
+
+
+def test_one_kept_log_is_the_newest():
     logs = []
 
     def train(log):
         logs.append(log)
         return lambda candidates: candidates["fame"].to_numpy() * (1 if len(logs) % 2 else -1)
 
-    closed_loop(WORLD, train, rows=10_000, rounds=2)
+    closed_loop(WORLD, train, rows=10_000, rounds=2, kept=1)
     assert [log.num_rows for log in logs] == [10_000] * 3
     assert logs[0].equals(WORLD.table(0, 10_000))
     fame = [log["fame"].to_numpy().reshape(-1, 10) for log in logs]
@@ -55,3 +72,5 @@ def test_ndcg_by_hand():
 def test_rounds_are_not_negative():
     with pytest.raises(ConfigError, match="rounds"):
         closed_loop(WORLD, of_truth, rows=100, rounds=-1)
+    with pytest.raises(ConfigError, match="kept"):
+        closed_loop(WORLD, of_truth, rows=100, kept=0)

@@ -1,4 +1,4 @@
-"""Serve, log, train on that log, serve: what becomes of a ranking that is trained on what it showed itself."""
+"""Serve, log, train on the logs, serve: what becomes of a ranking that is trained on what it showed itself."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Round(NamedTuple):
 
     Args:
         ndcg: Of the new ranking against true relevance, mean over queries (`expected_ndcg`).
-        click_rate: Clicks a shown row in the log that it was trained on.
+        click_rate: Clicks a shown row in the newest log that it was trained on.
         scores: Of each candidate, in the order of `Positions.candidates`.
     """
 
@@ -28,14 +28,17 @@ class Round(NamedTuple):
     scores: Float[np.ndarray, "q c"]
 
 
-def closed_loop(world: Positions, train: Callable[[pa.Table], Scorer], *, rows: int, rounds: int = 5) -> list[Round]:
-    """Trains on the world's own log, then `rounds` times on the log of what was trained last, and on nothing else.
+def closed_loop(
+    world: Positions, train: Callable[[pa.Table], Scorer], *, rows: int, rounds: int = 5, kept: int | None = None
+) -> list[Round]:
+    """Trains on the world's own log, then `rounds` times on the logs so far: of each new ranking one is added.
 
     Args:
         world: Ranked lists with a known truth. Its share of randomised sessions holds in every log.
         train: From a log to a scorer.
         rows: Rows of each log.
-        rounds: Times that a model's own log is trained on.
+        rounds: Times that a ranking is trained anew.
+        kept: Logs that are kept, the newest; all where None. With 1 each round learns from the last ranking's log alone.
 
     Returns:
         `rounds + 1` rounds; the first is that of the model trained on the log of the world's earlier policy.
@@ -48,14 +51,15 @@ def closed_loop(world: Positions, train: Callable[[pa.Table], Scorer], *, rows: 
         [True, True]
     """
     require(rounds >= 0, "'rounds' must be at least 0.", rounds)
+    require(kept is None or kept >= 1, "'kept' must be at least 1.", kept)
     found: list[Round] = []
-    log = world.table(0, rows)
+    logs = [world.table(0, rows)]
     for number in range(rounds + 1):
         if found:
-            log = world.log(found[-1].scores, rows, seed=number)
-        scores = np.asarray(train(log)(world.candidates), float).reshape(world.relevance.shape)
+            logs = [*logs, world.log(found[-1].scores, rows, seed=number)][-(kept or rounds + 1) :]
+        scores = np.asarray(train(pa.concat_tables(logs))(world.candidates), float).reshape(world.relevance.shape)
         ndcg = float(expected_ndcg(scores, world.relevance, world.num_positions).mean())
-        found.append(Round(ndcg, float(log["click"].to_numpy().mean()), scores))
+        found.append(Round(ndcg, float(logs[-1]["click"].to_numpy().mean()), scores))
     return found
 
 

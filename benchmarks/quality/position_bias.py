@@ -31,10 +31,11 @@ FORGETFUL_ARMS = ("no correction", "shallow tower, product")
 TOWERS = ("shallow tower, logit", "shallow tower, product")
 BASELINES = tuple(arm for arm in ARMS if arm.startswith(("no correction", "feature", "adversary")))
 CAVEAT = (
-    f"Simulated. (a): {FIRST['rows']:,} rows, {FIRST['epochs']} passes; (b): {LONG['rows']:,} rows, one pass; (c): {LOOP['rows']:,} "
-    f"new rows a round, {LOOP['epochs']} passes over all so far, or {FORGETFUL['rows']:,} and {FORGETFUL['epochs']} over the newest. One "
-    "rate for all, not tuned. The arm with random rows has 5 % of sessions in random order (for its curve 10 %). NDCG is of the "
-    "first 10 by true relevance, without random sessions. calibration: mean served score over clicks of the log."
+    f"Simulated. (a): {FIRST['rows']:,} rows, {FIRST['epochs']} passes; (b): {LONG['rows']:,} rows, one pass; "
+    f"(c): {LOOP['rows']:,} new rows a round, {LOOP['epochs']} passes over all so far, or {FORGETFUL['rows']:,} and "
+    f"{FORGETFUL['epochs']} over the newest. One rate for all, not tuned. The arm with random rows has 5 % of sessions in random "
+    "order (for its curve 10 %). NDCG is of the first 10 by true relevance, without random sessions. calibration: mean served "
+    "score over clicks of the log."
 )
 Found = dict[str, np.ndarray]
 """Metrics by name, a number a world."""

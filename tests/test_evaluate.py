@@ -150,7 +150,7 @@ def test_memory_does_not_grow_with_unlabelled_rows():
 
     seen = {}
 
-    def spy(task, label, prediction, weight=None):
+    def spy(task, label, prediction, weight=None, groups=None):
         seen[task.name] = (len(label), len(prediction))
         return {}
 

@@ -54,7 +54,9 @@ def evaluate(
     results: dict[str, dict[str, float]] = {}
     for task in served:
         parts = found.pop(task.name)
-        if parts:
+        # Of a task without any label nothing but what did not happen is known: its joint is not judged by that alone.
+        unknown = isinstance(task, Joint) and task.task.name not in results
+        if parts and not unknown:
             label, prediction = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
             weights = [part.weight for part in parts if part.weight is not None]
             groups = [part.group for part in parts if part.group is not None]

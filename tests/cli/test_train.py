@@ -60,7 +60,7 @@ def test_json_is_all_of_standard_output(feed, polytask, tmp_path):
     result = polytask("train", feed / "run.toml", "-o", tmp_path / "run", "--json")
     report = json.loads(result.stdout)
     assert report["epoch"] == 2
-    assert report["best"]["metrics"].keys() == {"click", "buy", "watch"}
+    assert report["best"]["metrics"].keys() == {"click", "buy", "watch", "click_and_buy", "click_and_watch"}
     again = polytask("train", feed / "run.toml", "-o", tmp_path / "run", "--json")
     assert json.loads(again.stdout) == {**report, "finished_before": True}
     assert "--fresh" in again.stderr

@@ -9,7 +9,7 @@ of what a step allocates above what it starts from, by the allocator's own recor
 
     python benchmarks/speed/balancing_cost.py [--quick] [--only own/mlp,library/mmoe] [--tasks 2,8,32] [--seconds 900]
 
-TorchJD is optional (`pip install torchjd`). LibMTL 1.1.5 takes no part: its gradient methods stop with an error from torch 2 on,
+TorchJD is optional (`pip install torchjd`) and refuses tasks with rows of their own. LibMTL 1.1.5 takes no part: its gradient methods stop with an error from torch 2 on,
 where `zero_grad` leaves None.
 """
 
@@ -196,7 +196,7 @@ def arms(kind: str, tasks: int, options: argparse.Namespace) -> dict[str, Arm]:
     for name, (solver, measure, every) in MEASURES.items():
         if options.measures in name and measure in measures.MEASURES:
             found[name] = made(balanced(names, solver, measure, every))
-    if own and options.rivals and importlib.util.find_spec("torchjd"):
+    if kind == "own/mlp" and options.rivals and importlib.util.find_spec("torchjd"):
         for route in ROUTES:
             arm = made(plain)
             arm.way = torchjd(route, arm.model)

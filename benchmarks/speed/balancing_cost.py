@@ -9,8 +9,8 @@ of what a step allocates above what it starts from, by the allocator's own recor
 
     python benchmarks/speed/balancing_cost.py [--quick] [--only own/mlp,library/mmoe] [--tasks 2,8,32] [--seconds 900]
 
-TorchJD is optional (`pip install torchjd`) and refuses tasks with rows of their own. LibMTL 1.1.5 takes no part: its gradient methods stop with an error from torch 2 on,
-where `zero_grad` leaves None.
+TorchJD is optional (`pip install torchjd`) and refuses tasks with rows of their own. LibMTL 1.1.5 takes no part: its gradient
+methods stop with an error from torch 2 on, where `zero_grad` leaves None.
 """
 
 import argparse

@@ -29,6 +29,9 @@ def measure_layers(
     at_parameters = [place for place, edge in enumerate(edges) if getattr(edge.node, "variable", None) is not None]
     if not products and not at_parameters:
         return Measured(cut.gramian())
+    if len(at_parameters) == len(edges):  # rows of their own: the exact gradients are at hand, and kept for the weighted sum
+        exact = {place: gradients.flatten(1) for place, gradients in enumerate(cut.rows()) if gradients is not None}
+        return Measured(inner_products(list(exact.values()), cut.losses), list(exact.values()), places=tuple(exact))
     rows = [project(product) for product in products]
     thinned = [p if p.rectified is None else p._replace(rectified=thin(p.rectified, p)) for p in products]
     blocks = Blocks(len(cut.names), [None] * (2 * len(products) + len(at_parameters)))
